@@ -1,0 +1,2 @@
+//! Example container.
+fn main() {}

@@ -1,0 +1,2 @@
+//! pv-appengine.
+fn main() {}

@@ -1,0 +1,2 @@
+//! pv-xconnect.
+fn main() {}

@@ -1,0 +1,2 @@
+//! pvcontrol.
+fn main() {}

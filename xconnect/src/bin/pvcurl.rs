@@ -1,0 +1,2 @@
+//! pvcurl.
+fn main() {}

@@ -1,0 +1,1 @@
+//! `pv-appengine`: state directory, containers, managed daemons and the control socket.

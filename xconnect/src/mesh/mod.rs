@@ -1,0 +1,1 @@
+//! `pv-xconnect`: where the graph comes from, what is done about it, and the edges.

@@ -1,0 +1,1 @@
+//! Credentials of one thread: effective ids, supplementary groups, securebits (credentials(7)).

@@ -1,0 +1,1 @@
+//! Files below a root that somebody hostile controls: openat2, inode identity, rename without replacing.

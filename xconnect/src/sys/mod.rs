@@ -1,0 +1,13 @@
+//! Thin wrappers of system calls: the fence behind which `unsafe` is allowed.
+//!
+//! Nothing here knows what a container, a link or a manifest is. Where rustix has a safe call, callers
+//! use rustix through here only when the call needs an invariant of ours (per-thread ids, descriptors
+//! with their bytes).
+
+pub mod cred;
+pub mod fs;
+pub mod pidfd;
+pub mod process;
+pub mod procfs;
+pub mod scm;
+pub mod socket;

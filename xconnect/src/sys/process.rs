@@ -1,0 +1,1 @@
+//! Processes of our own: spawning with passed descriptors, subreaper, waiting.

@@ -1,0 +1,1 @@
+//! Facts from /proc: start times, namespaces, id maps (proc(5)).
