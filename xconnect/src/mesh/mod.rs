@@ -1,1 +1,51 @@
-//! `pv-xconnect`: where the graph comes from, what is done about it, and the edges.
+//! `pv-xconnect`: where the graph comes from, what is done about it, and the edges that carry the bytes.
+//!
+//! [`run`] is the narrative; the rooms are: [`source`] (the wanted graph), [`reconcile`] (one task per
+//! link), [`link`] (one link's life), [`containers`] and [`providers`] (what links share), [`ledger`] and
+//! [`fdstore`] (what outlives a crash), [`board`] and [`server`] (what the operator sees).
+
+mod board;
+mod config;
+mod containers;
+pub mod edge;
+mod fdstore;
+pub mod inject;
+mod ledger;
+mod link;
+mod lock;
+mod metrics;
+mod process;
+mod providers;
+mod reconcile;
+mod run;
+mod server;
+mod source;
+
+use crate::graph::{Forward, Link};
+
+pub use config::{Config, GraphFrom};
+pub use process::prepare_process;
+pub use run::{Error, run};
+
+/// Why bytes of a link that could go through the kernel go through user space.
+const WITHOUT_EBPF: &str = "built without eBPF";
+
+/// Why a link's bytes take the path through user space; `None` where nothing else was asked for.
+fn path_reason(link: &Link) -> Option<String> {
+    match link.unix.forward {
+        Forward::User => None,
+        Forward::Kernel | Forward::Auto => Some(WITHOUT_EBPF.to_owned()),
+    }
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

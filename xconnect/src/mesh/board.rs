@@ -1,0 +1,101 @@
+//! What is known about every link, for the operator: status, reason, since when, and counters.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use super::edge::LinkCounters;
+use crate::graph::Link;
+use crate::graph::wire::Status;
+use crate::ids::LinkKey;
+
+/// A link's status with its reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Standing {
+    /// Where in its life the link is.
+    pub(super) status: Status,
+    /// Why, where it is not up.
+    pub(super) reason: Option<String>,
+    /// Since when.
+    pub(super) since: SystemTime,
+}
+
+/// One link's place on the board.
+#[derive(Debug)]
+pub(super) struct Place {
+    link: Mutex<Arc<Link>>,
+    standing: Mutex<Standing>,
+    /// What its edge has counted, across all its connections.
+    pub(super) counters: Arc<LinkCounters>,
+}
+
+impl Place {
+    fn new(link: Arc<Link>) -> Self {
+        let standing = Standing { status: Status::Declared, reason: None, since: SystemTime::now() };
+        Self { link: Mutex::new(link), standing: Mutex::new(standing), counters: Arc::default() }
+    }
+
+    /// The link as it is wanted.
+    pub(super) fn link(&self) -> Arc<Link> {
+        Arc::clone(&self.link.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Notes that another link with the same key is wanted.
+    pub(super) fn set_link(&self, link: Arc<Link>) {
+        *self.link.lock().unwrap_or_else(PoisonError::into_inner) = link;
+    }
+
+    /// Status, reason and since when.
+    pub(super) fn standing(&self) -> Standing {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes and logs a status. Saying the same again does nothing.
+    pub(super) fn set(&self, status: Status, reason: Option<String>) {
+        {
+            let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+            if standing.status == status && standing.reason == reason {
+                return;
+            }
+            *standing = Standing { status, reason: reason.clone(), since: SystemTime::now() };
+        }
+        let link = self.link();
+        let reason = reason.unwrap_or_default();
+        match status {
+            Status::Failed => tracing::warn!(link = %link.key, provider = %link.provider.name, "link failed: {reason}"),
+            Status::Up => tracing::info!(link = %link.key, provider = %link.provider.name, "link up"),
+            Status::Waiting => tracing::info!(link = %link.key, provider = %link.provider.name, "link waiting: {reason}"),
+            _ => tracing::debug!(link = %link.key, ?status, %reason, "link"),
+        }
+    }
+}
+
+/// All links.
+#[derive(Debug, Default)]
+pub(super) struct Board {
+    places: Mutex<BTreeMap<LinkKey, Arc<Place>>>,
+}
+
+impl Board {
+    /// A place for a new link.
+    pub(super) fn add(&self, link: &Arc<Link>) -> Arc<Place> {
+        let place = Arc::new(Place::new(Arc::clone(link)));
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        places.insert(link.key.clone(), Arc::clone(&place));
+        place
+    }
+
+    /// Takes a link off the board, unless a later one with the same key has its place.
+    pub(super) fn remove(&self, key: &LinkKey, place: &Arc<Place>) {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        if places.get(key).is_some_and(|there| Arc::ptr_eq(there, place)) {
+            places.remove(key);
+        }
+    }
+
+    /// Every link, in the order of their keys.
+    pub(super) fn all(&self) -> Vec<Arc<Place>> {
+        let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        places.values().map(Arc::clone).collect()
+    }
+}

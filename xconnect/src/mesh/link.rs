@@ -1,0 +1,262 @@
+//! One link's life, as one task: wait for both ends, plant the socket, keep it in place, carry the bytes,
+//! clean up.
+//!
+//! The task owns everything that belongs to the link. It acts on four events only: another wish of the
+//! graph, the end of the consumer, a change around the provider's socket, a change around the target.
+
+mod pace;
+mod planted;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use self::pace::{Backoff, Pace};
+use self::planted::Planted;
+use super::board::{Board, Place};
+use super::containers::Containers;
+use super::edge::{FdBudget, Workers};
+use super::fdstore::FdStore;
+use super::inject::{self, Container, Placed, Watcher};
+use super::ledger::Ledger;
+use super::providers::{Provider, Providers, Sight};
+use crate::graph::wire::Status;
+use crate::graph::{Link, ServiceType};
+
+/// What all links share.
+pub(super) struct Shared {
+    pub(super) containers: Arc<Containers>,
+    pub(super) providers: Providers,
+    pub(super) watcher: Arc<Watcher>,
+    pub(super) ledger: Ledger,
+    pub(super) fdstore: FdStore,
+    pub(super) board: Arc<Board>,
+    pub(super) workers: Workers,
+    pub(super) budget: Arc<FdBudget>,
+    /// How long connections may go on after a request to stop.
+    pub(super) drain: Duration,
+}
+
+/// What the graph wants of a link.
+#[derive(Debug, Clone)]
+pub(super) enum Wanted {
+    /// That it is like this.
+    Link(Arc<Link>),
+    /// That it is gone: connections are cut.
+    Removed,
+    /// That the mesh stops: connections may end by themselves for a while.
+    Stopped,
+}
+
+/// How a turn of serving ended.
+enum Turn {
+    /// Something else is wanted.
+    Changed,
+    /// Nothing more can be done until something else is wanted.
+    Idle,
+    /// It failed, for this reason; worth another try.
+    Failed(String),
+    /// Not to be tried again before this time is over.
+    Pause(Duration),
+}
+
+/// How a link ends.
+#[derive(Clone, Copy)]
+enum Ending {
+    Removed,
+    Stopped,
+}
+
+/// Serves one link until it is removed or the mesh stops.
+pub(super) async fn run(shared: Arc<Shared>, place: Arc<Place>, wanted: watch::Receiver<Wanted>) {
+    let key = place.link().key.clone();
+    let mut task =
+        Task { shared: Arc::clone(&shared), place: Arc::clone(&place), wanted, planted: None, pace: Pace::new() };
+    let ending = task.live().await;
+    task.end(ending).await;
+    shared.board.remove(&key, &place);
+}
+
+struct Task {
+    shared: Arc<Shared>,
+    place: Arc<Place>,
+    wanted: watch::Receiver<Wanted>,
+    planted: Option<Planted>,
+    pace: Pace,
+}
+
+impl Task {
+    async fn live(&mut self) -> Ending {
+        let mut backoff = Backoff::new();
+        loop {
+            let wish = self.wanted.borrow_and_update().clone();
+            let link = match wish {
+                Wanted::Link(link) => link,
+                Wanted::Removed => return Ending::Removed,
+                Wanted::Stopped => return Ending::Stopped,
+            };
+            let pause = match self.serve(&link).await {
+                Turn::Changed => {
+                    backoff.reset();
+                    continue;
+                }
+                Turn::Idle => None,
+                Turn::Pause(pause) => Some(pause),
+                Turn::Failed(reason) => {
+                    self.place.set(Status::Failed, Some(reason));
+                    Some(backoff.next())
+                }
+            };
+            let changed = match pause {
+                None => self.wanted.changed().await,
+                Some(pause) => tokio::select! {
+                    changed = self.wanted.changed() => changed,
+                    () = tokio::time::sleep(pause) => Ok(()),
+                },
+            };
+            if changed.is_err() {
+                return Ending::Stopped;
+            }
+        }
+    }
+
+    /// Does what `link` asks for, as long as nothing else is wanted.
+    async fn serve(&mut self, link: &Arc<Link>) -> Turn {
+        if let Some(reason) = cannot_serve(link) {
+            self.pull_out().await;
+            self.place.set(Status::Failed, Some(reason));
+            return Turn::Idle;
+        }
+        let container = match self.shared.containers.get(link.consumer).await {
+            Ok(Some(container)) => container,
+            Ok(None) => return self.without_consumer("the consumer is not running").await,
+            Err(error) if is_gone(&error) => return self.without_consumer("the consumer has ended").await,
+            Err(error) => return Turn::Failed(super::chain(&error)),
+        };
+        if self.planted.as_ref().is_some_and(|planted| !planted.fits(link, &container)) {
+            self.pull_out().await;
+        }
+        let provider = self.shared.providers.get(link.provider.presence, &link.socket);
+        if let Some(turn) = self.put_in(link, &container).await {
+            return turn;
+        }
+        self.attend(&container, &provider).await
+    }
+
+    async fn without_consumer(&mut self, reason: &str) -> Turn {
+        self.pull_out().await;
+        self.place.set(Status::Waiting, Some(reason.to_owned()));
+        Turn::Idle
+    }
+
+    /// Makes sure that the socket is at its target. `Some`: that did not go well.
+    async fn put_in(&mut self, link: &Arc<Link>, container: &Arc<Container>) -> Option<Turn> {
+        if let Some(planted) = &self.planted {
+            match container.check(&link.key.target, &planted.inode).await {
+                Ok(Placed::Ours) => return None,
+                Ok(Placed::Missing | Placed::Other) => {
+                    tracing::info!(link = %link.key, "the injected socket is gone from its place: injecting it again");
+                }
+                Err(error) if is_gone(&error) => {
+                    return Some(self.without_consumer("the consumer has ended").await);
+                }
+                Err(error) => return Some(Turn::Failed(super::chain(&error))),
+            }
+            if let Some(pause) = self.pace.wait() {
+                return Some(Turn::Pause(pause));
+            }
+        } else {
+            self.place.set(Status::Injecting, None);
+        }
+        match Planted::plant(&self.shared, link, container, &self.place.counters, self.planted.take()).await {
+            Ok(planted) => {
+                self.planted = Some(planted);
+                None
+            }
+            Err((error, before)) => {
+                self.planted = before;
+                if is_gone(&error) {
+                    return Some(self.without_consumer("the consumer has ended").await);
+                }
+                Some(Turn::Failed(super::chain(&error)))
+            }
+        }
+    }
+
+    /// Waits for events while the socket is in place.
+    async fn attend(&mut self, container: &Container, provider: &Provider) -> Turn {
+        let Some(planted) = &mut self.planted else {
+            return Turn::Changed;
+        };
+        let mut sight = provider.sight.clone();
+        show(&self.place, planted, &sight.borrow_and_update());
+        let mut looking = true;
+        loop {
+            tokio::select! {
+                biased;
+                changed = self.wanted.changed() => {
+                    // An error means that the reconciler is gone; `live` sees that when it waits itself.
+                    if changed.is_err() {
+                        return Turn::Idle;
+                    }
+                    return Turn::Changed;
+                }
+                () = container.exited() => break,
+                changed = sight.changed(), if looking => {
+                    looking = changed.is_ok();
+                    show(&self.place, planted, &sight.borrow_and_update());
+                }
+                () = planted.stale.notified() => provider.stale.notify_one(),
+                () = planted.watch.changed() => return Turn::Changed,
+            }
+        }
+        self.without_consumer("the consumer has ended").await
+    }
+
+    /// Takes the socket out of the container and cuts what ran through it.
+    async fn pull_out(&mut self) {
+        if let Some(planted) = self.planted.take() {
+            planted.pull_out(&self.shared).await;
+        }
+    }
+
+    async fn end(&mut self, ending: Ending) {
+        match ending {
+            Ending::Removed => self.pull_out().await,
+            Ending::Stopped => {
+                self.place.set(Status::Draining, None);
+                if let Some(planted) = self.planted.take() {
+                    planted.drain(&self.shared).await;
+                }
+            }
+        }
+        self.place.set(Status::Gone, None);
+    }
+}
+
+/// Tells the edge and the operator what is known about the provider's socket.
+fn show(place: &Place, planted: &Planted, sight: &Sight) {
+    planted.publish(sight.socket());
+    match sight {
+        Sight::Looking => place.set(Status::Injecting, None),
+        Sight::There(_) => place.set(Status::Up, None),
+        Sight::Missing(reason) => place.set(Status::Waiting, Some(reason.clone())),
+    }
+}
+
+/// Why a link cannot be served at all, if so.
+fn cannot_serve(link: &Link) -> Option<String> {
+    if let Err(refusal) = &link.grant {
+        return Some(refusal.to_string());
+    }
+    match link.kind {
+        ServiceType::Unix => None,
+        other => Some(format!("links of type {} are not served by this build", other.as_str())),
+    }
+}
+
+/// True where the container itself is no more, so that there is nothing to clean up and nothing to retry.
+fn is_gone(error: &inject::Error) -> bool {
+    matches!(error, inject::Error::Exited { .. } | inject::Error::Recycled { .. })
+}

@@ -1,0 +1,184 @@
+//! A socket in its place, with the edge behind it.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use tokio::sync::{Notify, watch};
+
+use super::super::edge::unix::{Edge, EdgeSpec, ProviderEnd};
+use super::super::edge::LinkCounters;
+use super::super::fdstore;
+use super::super::inject::{self, Container, Placed, ProviderSocket, SocketSpec, Watch};
+use super::super::ledger;
+use super::Shared;
+use crate::graph::{Identity, Limits, Link, UnixOptions};
+use crate::ids::LinkKey;
+use crate::sys::fs::InodeId;
+
+/// What an edge was started with; another of these needs another edge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Terms {
+    identity: Identity,
+    limits: Limits,
+    unix: UnixOptions,
+}
+
+impl Terms {
+    fn of(link: &Link) -> Option<Self> {
+        let identity = link.grant.as_ref().ok()?.identity();
+        Some(Self { identity, limits: link.limits, unix: link.unix })
+    }
+}
+
+/// A socket in its place, with the edge behind it.
+pub(super) struct Planted {
+    key: LinkKey,
+    container: Arc<Container>,
+    entry: ledger::Place,
+    pub(super) inode: InodeId,
+    edge: Edge,
+    /// Edges whose socket lost its place: their connections go on.
+    retired: Vec<Edge>,
+    terms: Option<Terms>,
+    provider: watch::Sender<Option<Arc<ProviderSocket>>>,
+    pub(super) stale: Arc<Notify>,
+    pub(super) watch: Watch,
+}
+
+impl Planted {
+    /// True if this serves `link` as it is wanted, in that container.
+    pub(super) fn fits(&self, link: &Link, container: &Arc<Container>) -> bool {
+        Arc::ptr_eq(&self.container, container) && self.terms == Terms::of(link)
+    }
+
+    /// Puts a listening socket at the link's target and starts the edge behind it. `before` is the former
+    /// one of the same link, which lost its place; its open connections are kept.
+    ///
+    /// # Errors
+    /// Why it could not be put there, with `before` given back.
+    pub(super) async fn plant(
+        shared: &Shared,
+        link: &Link,
+        container: &Arc<Container>,
+        counters: &Arc<LinkCounters>,
+        before: Option<Self>,
+    ) -> Result<Self, (inject::Error, Option<Self>)> {
+        let entry = ledger::Place::new(container.identity(), &link.key.target);
+        // The watch comes first: what happens from here on is noticed.
+        let watch = shared.watcher.watch(container, &link.key.target);
+        let (listener, inode) = match obtain(shared, link, container, &entry, before.is_none()).await {
+            Ok(socket) => socket,
+            Err(error) => return Err((error, before)),
+        };
+        let (provider, stale, retired) = match before {
+            None => (watch::channel(None).0, Arc::new(Notify::new()), Vec::new()),
+            Some(before) => {
+                before.edge.stop_accepting();
+                let mut retired = before.retired;
+                retired.retain(|edge| edge.open() > 0);
+                retired.push(before.edge);
+                (before.provider, before.stale, retired)
+            }
+        };
+        let terms = Terms::of(link);
+        let identity = terms.map_or(Identity::NOBODY, |terms| terms.identity);
+        let spec = EdgeSpec {
+            id: link.key.id(),
+            consumer: link.key.consumer.to_string(),
+            provider: link.provider.name.to_string(),
+            service: link.key.service.to_string(),
+            listener,
+            socket_type: link.unix.socket_type,
+            identity,
+            limits: link.limits,
+        };
+        let end = ProviderEnd { socket: provider.subscribe(), stale: Arc::clone(&stale) };
+        let edge = Edge::start(&shared.workers, spec, end, Arc::clone(counters), &shared.budget);
+        let meta = fdstore::Meta { place: entry.clone(), inode, socket_type: link.unix.socket_type };
+        match edge.listener_dup() {
+            Ok(listener) => shared.fdstore.put(link.key.id(), meta, listener),
+            Err(error) => tracing::warn!(link = %link.key, %error, "cannot save the listener for a successor"),
+        }
+        Ok(Self {
+            key: link.key.clone(),
+            container: Arc::clone(container),
+            entry,
+            inode,
+            edge,
+            retired,
+            terms,
+            provider,
+            stale,
+            watch,
+        })
+    }
+
+    /// Tells the edge where the provider is.
+    pub(super) fn publish(&self, socket: Option<Arc<ProviderSocket>>) {
+        self.provider.send_if_modified(|present| {
+            let same = match (&*present, &socket) {
+                (None, None) => true,
+                (Some(old), Some(new)) => Arc::ptr_eq(old, new),
+                _ => false,
+            };
+            if !same {
+                *present = socket;
+            }
+            !same
+        });
+    }
+
+    /// Takes the socket out and cuts every connection.
+    pub(super) async fn pull_out(self, shared: &Shared) {
+        self.take_away(shared).await;
+        for edge in self.retired {
+            edge.cut().await;
+        }
+        self.edge.cut().await;
+    }
+
+    /// Takes the socket out, lets connections end by themselves for a while, then cuts them.
+    pub(super) async fn drain(self, shared: &Shared) {
+        self.take_away(shared).await;
+        for edge in &self.retired {
+            edge.drain(shared.drain).await;
+        }
+        self.edge.drain(shared.drain).await;
+    }
+
+    async fn take_away(&self, shared: &Shared) {
+        self.edge.stop_accepting();
+        if let Err(error) = self.container.unplant(&self.key.target, &self.inode).await
+            && !super::is_gone(&error)
+        {
+            tracing::warn!(link = %self.key, error = %crate::mesh::chain(&error), "cannot remove the injected socket");
+        }
+        shared.ledger.forget(&self.entry);
+        shared.fdstore.del(self.key.id());
+    }
+}
+
+/// A listening socket at the link's target: the one that a former mesh left, where it is still in its
+/// place (`may_adopt`), else a new one.
+async fn obtain(
+    shared: &Shared,
+    link: &Link,
+    container: &Arc<Container>,
+    entry: &ledger::Place,
+    may_adopt: bool,
+) -> Result<(OwnedFd, InodeId), inject::Error> {
+    if may_adopt
+        && let Some((meta, listener)) = shared.fdstore.adopt(link.key.id())
+        && meta.place == *entry
+        && meta.socket_type == link.unix.socket_type
+        && let Placed::Ours = container.check(&link.key.target, &meta.inode).await?
+    {
+        tracing::info!(link = %link.key, "going on with the listener that the former mesh left");
+        shared.ledger.put(entry.clone(), meta.inode);
+        return Ok((listener, meta.inode));
+    }
+    let spec = SocketSpec::new(link.unix.socket_type);
+    let planted = container.plant(&link.key.target, &spec, &shared.ledger.known(entry)).await?;
+    shared.ledger.put(entry.clone(), planted.inode);
+    Ok((planted.listener, planted.inode))
+}

@@ -1,0 +1,193 @@
+//! The mesh's counters in Prometheus' text format.
+
+use std::fmt;
+use std::sync::Arc;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::board::{Board, Place};
+use super::edge::{Counts, LATENCY_BOUNDS_US};
+use crate::graph::wire::{Connections, Counters, EachWay, Moved, Status};
+
+/// The `Content-Type` of OpenMetrics, which Prometheus reads.
+pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// A link's counters as the graph JSON has them.
+pub(super) fn counters(counts: &Counts) -> Counters {
+    let bytes = EachWay { to_provider: counts.bytes_to_provider, to_consumer: counts.bytes_to_consumer };
+    let messages = EachWay { to_provider: counts.messages_to_provider, to_consumer: counts.messages_to_consumer };
+    Counters {
+        connections: Connections {
+            open: counts.open,
+            total: counts.total,
+            refused: counts.refused,
+            failed: counts.failed,
+        },
+        user: Moved {
+            bytes: bytes.to_provider + bytes.to_consumer,
+            messages: messages.to_provider + messages.to_consumer,
+        },
+        kernel: Moved::default(),
+        bytes,
+        messages,
+        fds: counts.fds,
+        denied: counts.denied,
+    }
+}
+
+/// All metrics as text.
+pub(super) fn text(board: &Arc<Board>) -> String {
+    let mut registry = Registry::with_prefix("xconnect");
+    registry.register_collector(Box::new(Links(Arc::clone(board))));
+    let mut text = String::new();
+    if let Err(error) = encode(&mut text, &registry) {
+        tracing::error!(%error, "cannot write the metrics");
+    }
+    text
+}
+
+#[derive(Debug)]
+struct Links(Arc<Board>);
+
+type Labels = [(&'static str, String); 4];
+
+struct Row {
+    labels: Labels,
+    status: Status,
+    counts: Counts,
+}
+
+impl Row {
+    fn of(place: &Place) -> Self {
+        let link = place.link();
+        Self {
+            labels: [
+                ("consumer", link.key.consumer.to_string()),
+                ("service", link.key.service.to_string()),
+                ("provider", link.provider.name.to_string()),
+                ("type", link.kind.as_str().to_owned()),
+            ],
+            status: place.standing().status,
+            counts: place.counters.snapshot(),
+        }
+    }
+}
+
+/// One counter of a link, with a label of its own where it has several values.
+struct CounterOf {
+    name: &'static str,
+    help: &'static str,
+    unit: Option<Unit>,
+    values: fn(&Counts) -> Vec<(&'static str, &'static str, u64)>,
+}
+
+const COUNTERS: [CounterOf; 5] = [
+    CounterOf {
+        name: "link_connections",
+        help: "Connections of consumers by what became of them",
+        unit: None,
+        values: |c| {
+            vec![
+                ("outcome", "accepted", c.total),
+                ("outcome", "refused", c.refused),
+                ("outcome", "failed", c.failed),
+            ]
+        },
+    },
+    CounterOf {
+        name: "link",
+        help: "Bytes carried",
+        unit: Some(Unit::Bytes),
+        values: |c| {
+            vec![
+                ("direction", "to_provider", c.bytes_to_provider),
+                ("direction", "to_consumer", c.bytes_to_consumer),
+            ]
+        },
+    },
+    CounterOf {
+        name: "link_messages",
+        help: "Messages carried (on a stream: reads)",
+        unit: None,
+        values: |c| {
+            vec![
+                ("direction", "to_provider", c.messages_to_provider),
+                ("direction", "to_consumer", c.messages_to_consumer),
+            ]
+        },
+    },
+    CounterOf {
+        name: "link_descriptors",
+        help: "Descriptors passed, both ways",
+        unit: None,
+        values: |c| vec![("path", "user", c.fds)],
+    },
+    CounterOf {
+        name: "link_denials",
+        help: "Requests that the provider's policy denied",
+        unit: None,
+        values: |c| vec![("path", "user", c.denied)],
+    },
+];
+
+impl Collector for Links {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let rows: Vec<Row> = self.0.all().iter().map(|place| Row::of(place)).collect();
+        gauges(&mut encoder, &rows)?;
+        for counter in &COUNTERS {
+            let mut family =
+                encoder.encode_descriptor(counter.name, counter.help, counter.unit.as_ref(), MetricType::Counter)?;
+            for row in &rows {
+                for (label, value, count) in (counter.values)(&row.counts) {
+                    let labels: Vec<(&str, &str)> =
+                        row.labels.iter().map(|(name, value)| (*name, value.as_str())).chain([(label, value)]).collect();
+                    family.encode_family(&labels)?.encode_counter::<NoLabelSet, u64, u64>(&count, None)?;
+                }
+            }
+        }
+        latencies(&mut encoder, &rows)
+    }
+}
+
+fn gauges(encoder: &mut DescriptorEncoder<'_>, rows: &[Row]) -> fmt::Result {
+    let mut up = encoder.encode_descriptor("link_up", "1 where the link is up", None, MetricType::Gauge)?;
+    for row in rows {
+        up.encode_family(&row.labels)?.encode_gauge(&i64::from(row.status == Status::Up))?;
+    }
+    let mut open =
+        encoder.encode_descriptor("link_open_connections", "Connections that are open", None, MetricType::Gauge)?;
+    for row in rows {
+        open.encode_family(&row.labels)?.encode_gauge(&i64::try_from(row.counts.open).unwrap_or(i64::MAX))?;
+    }
+    Ok(())
+}
+
+fn latencies(encoder: &mut DescriptorEncoder<'_>, rows: &[Row]) -> fmt::Result {
+    let mut family = encoder.encode_descriptor(
+        "link_connect",
+        "Time from accepting a consumer to having the provider",
+        Some(&Unit::Seconds),
+        MetricType::Histogram,
+    )?;
+    for row in rows {
+        let bounds = LATENCY_BOUNDS_US.iter().map(|micros| seconds(*micros)).chain([f64::MAX]);
+        let buckets: Vec<(f64, u64)> = bounds.zip(row.counts.latency).collect();
+        let count = row.counts.latency.iter().sum();
+        family.encode_family(&row.labels)?.encode_histogram::<NoLabelSet>(
+            seconds(row.counts.latency_us),
+            count,
+            &buckets,
+            None,
+        )?;
+    }
+    Ok(())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a float is what the format wants; 2^53 µs are 285 years")]
+fn seconds(micros: u64) -> f64 {
+    micros as f64 / 1e6
+}

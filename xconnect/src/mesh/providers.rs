@@ -1,0 +1,187 @@
+//! Provider sockets: each is found once, watched, and shared by all links to it.
+//!
+//! Nothing is polled: a socket that is not there yet is awaited by inotify, and a connection that was
+//! refused makes it be looked up again.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::task::{AbortHandle, JoinSet};
+
+use super::containers::Containers;
+use super::inject::{self, Container, ProviderSocket, Watch, Watcher};
+use crate::graph::Presence;
+use crate::ids::InsidePath;
+
+/// What is known about a provider's socket.
+#[derive(Debug, Clone)]
+pub(super) enum Sight {
+    /// Not looked yet.
+    Looking,
+    /// It is there.
+    There(Arc<ProviderSocket>),
+    /// It is not, for this reason.
+    Missing(String),
+}
+
+impl Sight {
+    /// The socket, if it is there.
+    pub(super) fn socket(&self) -> Option<Arc<ProviderSocket>> {
+        match self {
+            Self::There(socket) => Some(Arc::clone(socket)),
+            Self::Looking | Self::Missing(_) => None,
+        }
+    }
+}
+
+/// A provider's socket that a link holds on to. Watching ends when the last holder lets go.
+#[derive(Debug)]
+pub(super) struct Provider {
+    /// What is known, as it changes.
+    pub(super) sight: watch::Receiver<Sight>,
+    /// To be notified when a connection was refused: the socket is looked up again.
+    pub(super) stale: Arc<Notify>,
+    lookout: AbortHandle,
+}
+
+impl Drop for Provider {
+    fn drop(&mut self) {
+        self.lookout.abort();
+    }
+}
+
+type Key = (Presence, InsidePath);
+
+/// All provider sockets that some link needs.
+#[derive(Debug)]
+pub(super) struct Providers {
+    containers: Arc<Containers>,
+    watcher: Arc<Watcher>,
+    known: Mutex<HashMap<Key, Weak<Provider>>>,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+impl Providers {
+    pub(super) fn new(containers: Arc<Containers>, watcher: Arc<Watcher>) -> Self {
+        Self {
+            containers,
+            watcher,
+            known: Mutex::default(),
+            tasks: Mutex::new(JoinSet::new()),
+        }
+    }
+
+    /// The socket at `path` of the provider at `presence`.
+    pub(super) fn get(&self, presence: Presence, path: &InsidePath) -> Arc<Provider> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (presence, path.clone());
+        if let Some(provider) = known.get(&key).and_then(Weak::upgrade) {
+            return provider;
+        }
+        let (tell, sight) = watch::channel(Sight::Looking);
+        let stale = Arc::new(Notify::new());
+        let lookout = Lookout {
+            containers: Arc::clone(&self.containers),
+            watcher: Arc::clone(&self.watcher),
+            presence,
+            path: path.clone(),
+            tell,
+            stale: Arc::clone(&stale),
+        };
+        let lookout = {
+            let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+            while tasks.try_join_next().is_some() {}
+            tasks.spawn(lookout.run())
+        };
+        let provider = Arc::new(Provider { sight, stale, lookout });
+        known.insert(key, Arc::downgrade(&provider));
+        provider
+    }
+
+    /// Forgets sockets that no link needs any more.
+    pub(super) fn prune(&self) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|_, provider| provider.strong_count() > 0);
+    }
+}
+
+/// The task that keeps one socket in sight.
+struct Lookout {
+    containers: Arc<Containers>,
+    watcher: Arc<Watcher>,
+    presence: Presence,
+    path: InsidePath,
+    tell: watch::Sender<Sight>,
+    stale: Arc<Notify>,
+}
+
+/// First and longest wait before a failed look is repeated.
+const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+impl Lookout {
+    async fn run(self) {
+        let mut wait = RETRY.0;
+        loop {
+            let container = match self.containers.get(self.presence).await {
+                Ok(Some(container)) => container,
+                Ok(None) => {
+                    self.missing("the provider is not running".to_owned());
+                    return;
+                }
+                Err(error) => {
+                    self.missing(format!("the provider cannot be looked into: {}", super::chain(&error)));
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(RETRY.1);
+                    continue;
+                }
+            };
+            self.keep_in_sight(&container).await;
+            self.missing("the provider has ended".to_owned());
+            return;
+        }
+    }
+
+    /// Looks again whenever something may have changed, until the container ends.
+    async fn keep_in_sight(&self, container: &Arc<Container>) {
+        let mut watch: Watch = self.watcher.watch(container, &self.path);
+        loop {
+            self.look(container).await;
+            tokio::select! {
+                biased;
+                () = container.exited() => return,
+                () = watch.changed() => {}
+                () = self.stale.notified() => {}
+            }
+        }
+    }
+
+    async fn look(&self, container: &Container) {
+        match container.find_socket(&self.path).await {
+            Ok(found) => {
+                self.tell.send_if_modified(|sight| {
+                    if matches!(sight, Sight::There(socket) if socket.inode == found.inode) {
+                        return false;
+                    }
+                    *sight = Sight::There(Arc::new(found));
+                    true
+                });
+            }
+            Err(inject::Error::Missing { .. }) => {
+                self.missing(format!("the provider has no socket {} yet", self.path));
+            }
+            Err(error) => self.missing(super::chain(&error)),
+        }
+    }
+
+    fn missing(&self, reason: String) {
+        self.tell.send_if_modified(|sight| {
+            if matches!(sight, Sight::Missing(known) if *known == reason) {
+                return false;
+            }
+            *sight = Sight::Missing(reason);
+            true
+        });
+    }
+}

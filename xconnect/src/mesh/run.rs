@@ -1,0 +1,167 @@
+//! The daemon as a narrative: lock, take over what is there, follow the graph, end in order.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::board::Board;
+use super::config::Config;
+use super::containers::Containers;
+use super::edge::{FdBudget, Workers, WorkersError};
+use super::fdstore::FdStore;
+use super::inject::{self, Watcher};
+use super::ledger::{self, Ledger};
+use super::link::Shared;
+use super::lock;
+use super::providers::Providers;
+use super::reconcile::Reconciler;
+use super::server::{self, View};
+use super::source::{self, Outlet};
+use crate::api::server::{BindError, stop_channel};
+use crate::graph::{Graph, Presence, ProcessId};
+
+/// Why the mesh cannot start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The run directory cannot be made.
+    #[error("cannot make the run directory {path}")]
+    RunDir {
+        /// The directory.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// Another mesh is there.
+    #[error(transparent)]
+    Lock(#[from] lock::Error),
+    /// The record of injected sockets cannot be kept.
+    #[error(transparent)]
+    Ledger(#[from] ledger::Error),
+    /// Changes of files cannot be watched.
+    #[error("cannot watch for changes of files")]
+    Watcher(#[source] inject::Error),
+    /// The relay threads cannot be started.
+    #[error(transparent)]
+    Workers(#[from] WorkersError),
+    /// The status socket cannot be served.
+    #[error("cannot serve the status socket")]
+    Status(#[from] BindError),
+}
+
+/// How long the fd store may take to hear that the listeners are gone.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// Descriptors that connections leave to the rest of the mesh: containers, watches, sockets of its own.
+const RESERVED: usize = 256;
+
+/// Runs the mesh until `stop` turns true (or its sender is gone).
+///
+/// # Errors
+/// Where it cannot start; once it runs, trouble is logged, shown in the links' reasons and retried.
+pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), Error> {
+    std::fs::create_dir_all(&config.run_dir)
+        .map_err(|source| Error::RunDir { path: config.run_dir.clone(), source })?;
+    let _lock = lock::take(&config.run_dir.join("pv-xconnect.lock"))?;
+    let ledger = Ledger::open(&config.run_dir.join("xconnect-state.json"))?;
+    let status = server::bind(&config.status_socket)?;
+    let workers = Workers::start(config.workers.unwrap_or_else(Workers::default_count))?;
+    let watcher = Arc::new(Watcher::new().map_err(Error::Watcher)?);
+    let containers = Arc::new(Containers::default());
+
+    let mut tasks = JoinSet::new();
+    let mut farewell = JoinSet::new();
+    let fdstore = match &config.fdstore {
+        None => FdStore::none(),
+        Some(path) => {
+            let (store, keeper) = FdStore::connect(path).await;
+            farewell.spawn(keeper.run());
+            store
+        }
+    };
+    let board = Arc::new(Board::default());
+    let shared = Arc::new(Shared {
+        providers: Providers::new(Arc::clone(&containers), Arc::clone(&watcher)),
+        containers,
+        watcher,
+        ledger,
+        fdstore,
+        board: Arc::clone(&board),
+        workers,
+        budget: FdBudget::from_limit(RESERVED),
+        drain: config.drain,
+    });
+    let (outlet, mut graphs, health) = Outlet::new();
+    let (serving, end_of_serving) = stop_channel();
+    let view = View::new(board, health, Arc::clone(&shared.budget));
+    tasks.spawn(server::serve(status, view, end_of_serving));
+    tasks.spawn(source::follow(config.graph.clone(), outlet));
+
+    let mut reconciler = Reconciler::new(Arc::clone(&shared));
+    let mut first = true;
+    loop {
+        tokio::select! {
+            biased;
+            stopped = stop.wait_for(|stop| *stop) => {
+                if stopped.is_ok() {
+                    tracing::info!("stopping");
+                }
+                break;
+            }
+            changed = graphs.changed() => {
+                if changed.is_err() {
+                    break;
+                }
+                let Some(graph) = graphs.borrow_and_update().clone() else { continue };
+                if first {
+                    first = false;
+                    sweep(&shared, &graph).await;
+                }
+                let steps = reconciler.apply(graph);
+                tracing::debug!(steps, "applied a graph");
+            }
+        }
+    }
+    reconciler.stop().await;
+    serving.stop();
+    tasks.shutdown().await;
+    // The keeper ends when the last link has let go of the store, with everything told.
+    drop(shared);
+    if tokio::time::timeout(FAREWELL, farewell.join_next()).await.is_err() {
+        tracing::warn!("the fd store did not take the farewell");
+    }
+    Ok(())
+}
+
+/// Removes what a former mesh left in containers and the graph does not want any more.
+async fn sweep(shared: &Shared, graph: &Graph) {
+    let ids: HashSet<String> = graph.links.keys().map(|key| key.id().to_string()).collect();
+    shared.fdstore.drop_unwanted(|name| ids.contains(name));
+    let wanted: HashSet<_> = graph
+        .links
+        .values()
+        .filter_map(|link| match link.consumer {
+            Presence::Running(process) => Some((process.pid, link.key.target.clone())),
+            Presence::Host | Presence::NotRunning => None,
+        })
+        .collect();
+    for (place, inodes) in shared.ledger.all() {
+        if wanted.contains(&(place.pid, place.target.clone())) {
+            continue;
+        }
+        let process = ProcessId { pid: place.pid, start: Some(place.start) };
+        if let Ok(Some(container)) = shared.containers.get(Presence::Running(process)).await
+            && container.identity().mnt_ns == place.mnt_ns
+        {
+            for inode in &inodes {
+                if let Err(error) = container.unplant(&place.target, inode).await {
+                    tracing::warn!(pid = place.pid, target = %place.target, error = %super::chain(&error),
+                        "cannot remove a socket that a former mesh left");
+                }
+            }
+        }
+        shared.ledger.forget(&place);
+    }
+}

@@ -1,0 +1,129 @@
+//! The mesh's own socket: `GET /status`, `/links` and `/metrics`, for pv-appengine, pvcontrol and scrapers.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use hyper::Method;
+use serde::Serialize;
+use tokio::sync::watch;
+
+use super::board::{Board, Place};
+use super::edge::FdBudget;
+use super::metrics;
+use super::source::Health;
+use crate::api::error::ApiError;
+use crate::api::server::{self, BindError, Bound, Handler, Limits, Peer, Request, Response, StopSignal};
+use crate::graph::wire::{LinkEntry, Report};
+
+/// Root only: what links exist is nobody else's business.
+const MODE: u32 = 0o600;
+
+/// What the socket shows.
+#[derive(Debug)]
+pub(super) struct View {
+    board: Arc<Board>,
+    health: watch::Receiver<Health>,
+    budget: Arc<FdBudget>,
+    started: Instant,
+}
+
+#[derive(Serialize)]
+struct Status {
+    version: &'static str,
+    pid: u32,
+    uptime_secs: u64,
+    graph: GraphStatus,
+    links: BTreeMap<&'static str, usize>,
+    descriptors: Descriptors,
+    kernel_path: KernelPath,
+}
+
+#[derive(Serialize)]
+struct GraphStatus {
+    source: &'static str,
+    received: u64,
+    error: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Descriptors {
+    used: usize,
+    limit: usize,
+}
+
+#[derive(Serialize)]
+struct KernelPath {
+    available: bool,
+    reason: &'static str,
+}
+
+impl View {
+    pub(super) fn new(board: Arc<Board>, health: watch::Receiver<Health>, budget: Arc<FdBudget>) -> Self {
+        Self { board, health, budget, started: Instant::now() }
+    }
+
+    fn status(&self) -> Status {
+        let mut links = BTreeMap::new();
+        for place in self.board.all() {
+            *links.entry(place.standing().status.as_str()).or_default() += 1;
+        }
+        let health = self.health.borrow().clone();
+        Status {
+            version: env!("CARGO_PKG_VERSION"),
+            pid: std::process::id(),
+            uptime_secs: self.started.elapsed().as_secs(),
+            graph: GraphStatus { source: health.mode, received: health.received, error: health.error },
+            links,
+            descriptors: Descriptors { used: self.budget.used(), limit: self.budget.capacity() },
+            kernel_path: KernelPath { available: false, reason: super::WITHOUT_EBPF },
+        }
+    }
+
+    fn links(&self) -> Vec<LinkEntry> {
+        self.board.all().iter().map(|place| entry(place)).collect()
+    }
+}
+
+fn entry(place: &Place) -> LinkEntry {
+    let link = place.link();
+    let standing = place.standing();
+    LinkEntry::reported(
+        &link,
+        Report {
+            status: standing.status,
+            reason: standing.reason,
+            path_reason: super::path_reason(&link),
+            since: standing.since,
+            counters: metrics::counters(&place.counters.snapshot()),
+        },
+    )
+}
+
+impl Handler for View {
+    fn handle(&self, _peer: Arc<Peer>, request: Request) -> impl Future<Output = Response> + Send {
+        let known = matches!(request.path.as_str(), "/status" | "/links" | "/metrics");
+        let response = match (known, &request.method, request.path.as_str()) {
+            (false, ..) => Response::error(&ApiError::UnknownEndpoint),
+            (true, &Method::GET, "/status") => Response::json(&self.status()),
+            (true, &Method::GET, "/links") => Response::json(&self.links()),
+            (true, &Method::GET, _) => Response::text(metrics::CONTENT_TYPE, metrics::text(&self.board)),
+            _ => Response::error(&ApiError::MethodNotSupported),
+        };
+        std::future::ready(response)
+    }
+}
+
+/// Binds the status socket. Whatever a dead mesh left there is replaced.
+pub(super) fn bind(path: &Path) -> Result<Bound, BindError> {
+    Bound::new(path, rustix::net::SocketType::STREAM, MODE)
+}
+
+/// Serves the status socket until `stop`.
+pub(super) async fn serve(bound: Bound, view: View, stop: StopSignal) {
+    if let Err(error) = server::serve(bound, Arc::new(view), Limits::default(), stop).await {
+        tracing::error!(%error, "the status socket is not served any more");
+    }
+}
