@@ -18,7 +18,7 @@ mod run;
 mod runtime;
 mod services;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::BTreeMap;
 

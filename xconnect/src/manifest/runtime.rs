@@ -290,7 +290,11 @@ fn read_user_namespace(value: &Value<'_>) -> Option<UserNamespace> {
 }
 
 fn read_id_map(value: &Value<'_>) -> Option<Vec<IdRange>> {
-    let ranges = value.list(read_id_range)?;
+    let items = value.array()?;
+    let ranges: Vec<_> = items.iter().filter_map(read_id_range).collect();
+    if ranges.len() < items.len() {
+        return None;
+    }
     // UID_GID_MAP_MAX_EXTENTS (linux/user_namespace.h).
     if ranges.len() > 340 {
         value.error("must not have more than 340 ranges");
