@@ -22,7 +22,7 @@ pub(crate) fn loaded(list: &[(&str, &str)]) -> Revision {
 
 /// The errors of files that must be bad, as lines.
 pub(crate) fn refused(list: &[(&str, &str)]) -> Vec<String> {
-    let errors: Errors = load(&files(list)).err().expect("accepted");
+    let errors: Errors = load(&files(list)).expect_err("accepted");
     errors.to_string().lines().map(str::to_owned).collect()
 }
 
