@@ -74,6 +74,17 @@ fn wide_files_are_read_in_reasonable_time() {
     super::loaded(&[("web/args.json", &text)]);
     let roles = format!(r#"[{{"name":"a","type":"unix","socket":"/a","roles":{{{}}}}}]"#, keys.join(","));
     super::loaded(&[("web/services.json", &roles)]);
+    let env: Vec<_> = (0..90_000).map(|i| format!("\"{i}=\"")).collect();
+    let run = format!(r#"{{"type":"oci","rootfs":"r","exec":["/x"],"env":[{}]}}"#, env.join(","));
+    super::loaded(&[("web/run.json", &run)]);
+    let list = |item: &dyn Fn(usize) -> String| (0..15_000).map(item).collect::<Vec<_>>().join(",");
+    let services = list(&|i| format!(r#"{{"name":"{i}","type":"unix","socket":"/{i}"}}"#));
+    let needs = list(&|i| format!(r#"{{"name":"x{i}"}}"#));
+    let revision = super::loaded(&[
+        ("srv/services.json", &format!("[{services}]")),
+        ("web/args.json", &format!(r#"{{"PV_SERVICES_REQUIRED":[{needs}]}}"#)),
+    ]);
+    assert_eq!(graph::check(&revision).unwrap_err().0.len(), 15_000);
 }
 
 /// JSON that often has the right keys with values that seldom fit.
