@@ -114,6 +114,14 @@ impl Client {
         Ok(Lines::new(exchange, target.to_owned(), self.bounds.body))
     }
 
+    /// The socket that takes connections, for those who speak to it themselves.
+    ///
+    /// # Errors
+    /// [`Error::NoSocket`].
+    pub async fn reachable(&self) -> Result<PathBuf, Error> {
+        self.connect().await.map(|(socket, _)| socket)
+    }
+
     async fn connect(&self) -> Result<(PathBuf, tokio::net::UnixStream), Error> {
         let mut tried = Vec::new();
         for socket in &self.sockets {
