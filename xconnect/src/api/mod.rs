@@ -1,1 +1,3 @@
-//! placeholder
+//! The control API over Unix sockets.
+
+pub mod client;

@@ -1,2 +1,7 @@
-//! pvcurl.
-fn main() {}
+//! A small curl for Unix sockets.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    xconnect::cli::pvcurl::main(std::env::args_os())
+}

@@ -1,0 +1,225 @@
+//! The table of links, and what is wrong with those that are not up.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use super::view::{Counters, Key, Link};
+use crate::cli::pvcontrol::session::{Detail, Session};
+use crate::cli::table::{Cell, Colour, Column, Table, Tint, tinted};
+use crate::cli::text;
+
+/// Links that are not up and are explained below the table.
+const EXPLAINED: usize = 20;
+
+/// Bytes between the last two looks.
+#[derive(Debug, Default)]
+pub(super) struct Rates {
+    last: Option<(Instant, HashMap<Key, u64>)>,
+    moved: HashMap<Key, u64>,
+    elapsed: Duration,
+}
+
+impl Rates {
+    /// Takes another look into account. Counters that went back (another mesh counts) tell nothing.
+    pub(super) fn look(&mut self, links: &[Link], at: Instant) {
+        let counted: HashMap<Key, u64> =
+            links.iter().filter_map(|link| Some((link.key(), link.counters?.bytes))).collect();
+        self.moved.clear();
+        if let Some((before, last)) = &self.last {
+            self.elapsed = at.duration_since(*before);
+            for (key, &now) in &counted {
+                if let Some(moved) = last.get(key).and_then(|&then| now.checked_sub(then)) {
+                    self.moved.insert(key.clone(), moved);
+                }
+            }
+        }
+        self.last = Some((at, counted));
+    }
+
+    fn of(&self, link: &Link) -> String {
+        self.moved.get(&link.key()).map(|&moved| text::rate(moved, self.elapsed)).unwrap_or_default()
+    }
+}
+
+/// Table, explanations and the note, as wide as the terminal.
+pub(super) fn page(
+    session: &Session,
+    links: &[Link],
+    rates: &Rates,
+    detail: Detail,
+    note: Option<&str>,
+) -> String {
+    let colour = session.out.colour();
+    let mut page = table(links, rates, detail).render(session.room(detail), colour);
+    page.push_str(&problems(links, colour));
+    if links.is_empty() {
+        page.push_str("no links: no container requires a service that another one provides\n");
+    }
+    if let Some(note) = note {
+        page.push_str(&tinted(&text::harmless(note), Tint::Busy, colour));
+        page.push('\n');
+    }
+    page
+}
+
+fn table(links: &[Link], rates: &Rates, detail: Detail) -> Table {
+    let mut columns = vec![
+        Column::left("TYPE").rank(5),
+        Column::left("SERVICE").shrinks(8),
+        Column::left("CONSUMER").shrinks(8),
+        Column::left("→ PROVIDER").shrinks(10),
+        Column::left("ROLE").shrinks(4).rank(2),
+        Column::left("STATUS"),
+        Column::left("PATH").rank(4),
+        Column::right("CONNS").rank(6),
+        Column::right("BYTES").rank(6),
+        Column::right("RATE").rank(3),
+        Column::right("KERNEL").rank(1),
+    ];
+    if detail == Detail::Wide {
+        columns.extend([
+            Column::right("TOTAL"),
+            Column::right("REFUSED"),
+            Column::right("FAILED"),
+            Column::right("MSGS"),
+            Column::right("FDS"),
+            Column::right("DENIED"),
+            Column::right("PIDS"),
+            Column::left("TARGET"),
+            Column::left("SOCKET"),
+            Column::left("SINCE"),
+            Column::left("REASON"),
+        ]);
+    }
+    let mut table = Table::new(&columns);
+    for link in links {
+        table.row(row(link, rates, detail));
+    }
+    table
+}
+
+fn row(link: &Link, rates: &Rates, detail: Detail) -> Vec<Cell> {
+    let counted =
+        |what: &dyn Fn(&Counters) -> String| Cell::new(link.counters.as_ref().map(what).unwrap_or_default());
+    let mut row = vec![
+        Cell::new(&link.kind),
+        Cell::new(&link.service),
+        Cell::new(&link.consumer),
+        Cell::new(format!("→ {}", link.provider)),
+        Cell::new(&link.role),
+        Cell::new(link.status.as_deref().unwrap_or_default()).tint(link.tint()),
+        Cell::new(&link.path),
+        counted(&|counters| counters.open.to_string()),
+        counted(&|counters| text::bytes(counters.bytes)),
+        Cell::new(rates.of(link)),
+        counted(&|counters| text::percent(counters.kernel, counters.kernel.saturating_add(counters.user))),
+    ];
+    if detail == Detail::Wide {
+        row.extend([
+            counted(&|counters| counters.total.to_string()),
+            counted(&|counters| counters.refused.to_string()),
+            counted(&|counters| counters.failed.to_string()),
+            counted(&|counters| counters.messages.to_string()),
+            counted(&|counters| counters.fds.to_string()),
+            counted(&|counters| counters.denied.to_string()),
+            Cell::new(format!("{}→{}", link.consumer_pid, link.provider_pid)),
+            Cell::new(&link.target),
+            Cell::new(&link.socket),
+            Cell::new(&link.since),
+            Cell::new(link.reason.as_ref().or(link.path_reason.as_ref()).map_or("", String::as_str)),
+        ]);
+    }
+    row
+}
+
+/// One line for each link that has a status other than up.
+fn problems(links: &[Link], colour: Colour) -> String {
+    let mut page = String::new();
+    let mut wrong = links.iter().filter(|link| link.status.is_some() && !link.is_up());
+    for link in wrong.by_ref().take(EXPLAINED) {
+        let status = link.status.as_deref().unwrap_or_default();
+        let reason = link.reason.as_deref().unwrap_or("no reason given");
+        let status = tinted(&text::harmless(status), link.tint(), colour);
+        page.push_str(&text::harmless(&format!(
+            "{} of {} (from {}): ",
+            link.service, link.consumer, link.provider
+        )));
+        page.push_str(&format!("{status}: {}\n", text::harmless(reason)));
+    }
+    match wrong.count() {
+        0 => {}
+        more => page.push_str(&format!("and {more} more that are not up: see -o wide\n")),
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn sample() -> Vec<Link> {
+        let counters = json!({"connections": {"open": 1, "total": 7, "refused": 2, "failed": 3},
+            "bytes": {"to_provider": 1024, "to_consumer": 1024}, "messages": {"to_provider": 4, "to_consumer": 5},
+            "kernel": {"bytes": 1536, "messages": 0}, "user": {"bytes": 512, "messages": 0}, "fds": 6, "denied": 8});
+        [
+            json!({"type": "unix", "name": "raw", "consumer": "client", "consumer_pid": 12, "provider": "server",
+                   "provider_pid": 34, "role": "any", "target": "/run/raw.sock", "socket": "/run/s", "status": "up",
+                   "reason": null, "path": "kernel", "since": "2026-01-31T08:00:00Z", "counters": counters}),
+            json!({"type": "rest", "name": "api", "consumer": "client", "provider": "db", "status": "waiting",
+                   "reason": "provider is not running\u{1b}[2J", "target": "/a"}),
+            json!({"type": "unix", "name": "old", "consumer": "c", "provider": "_pv_", "consumer_pid": 1}),
+            json!({"name": 7, "counters": "odd", "status": ["odd"]}),
+        ]
+        .iter()
+        .map(Link::read)
+        .collect()
+    }
+
+    #[test]
+    fn table_of_links() {
+        let links = sample();
+        let mut rates = Rates::default();
+        let start = Instant::now();
+        let mut before = links.clone();
+        before[0].counters = Some(Counters::default());
+        rates.look(&before, start);
+        rates.look(&links, start + Duration::from_millis(500));
+        assert_eq!(
+            table(&links, &rates, Detail::Table).render(None, Colour::No),
+            "TYPE  SERVICE  CONSUMER  → PROVIDER  ROLE  STATUS   PATH    CONNS    BYTES       RATE  KERNEL\n\
+             unix  raw      client    → server    any   up       kernel      1  2.0 KiB  4.0 KiB/s     75%\n\
+             rest  api      client    → db        -     waiting  -           -        -          -       -\n\
+             unix  old      c         → _pv_      -     -        -           -        -          -       -\n\
+             -     7        -         →           -     -        -           -        -          -       -\n"
+        );
+        let narrow = table(&links, &rates, Detail::Table).render(Some(60), Colour::No);
+        assert!(narrow.lines().all(|line| text::width(line) <= 60), "{narrow}");
+        assert!(narrow.contains("STATUS") && narrow.contains("CONNS"), "{narrow}");
+        let wide = table(&links, &rates, Detail::Wide).render(None, Colour::No);
+        assert!(wide.contains("provider is not running\\u{1b}[2J"), "{wide}");
+        assert!(wide.contains("12→34  /run/raw.sock  /run/s  2026-01-31T08:00:00Z"), "{wide}");
+    }
+
+    #[test]
+    fn links_that_are_not_up_are_explained() {
+        assert_eq!(
+            problems(&sample(), Colour::No),
+            "api of client (from db): waiting: provider is not running\\u{1b}[2J\n"
+        );
+        let many = vec![sample()[1].clone(); 25];
+        assert!(problems(&many, Colour::No).ends_with("and 5 more that are not up: see -o wide\n"));
+    }
+
+    #[test]
+    fn counters_that_went_back_have_no_rate() {
+        let mut rates = Rates::default();
+        let (links, start) = (sample(), Instant::now());
+        let mut after = links.clone();
+        after[0].counters = Some(Counters::default());
+        rates.look(&links, start);
+        rates.look(&after, start + Duration::from_secs(1));
+        assert_eq!(rates.of(&links[0]), "");
+    }
+}

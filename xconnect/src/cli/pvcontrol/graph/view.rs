@@ -1,0 +1,107 @@
+//! A link as the tables need it; every field but the names may be missing.
+
+use serde_json::Value;
+
+use crate::cli::pvcontrol::field::{count, string, text};
+use crate::cli::table::Tint;
+
+/// Consumer, service, target.
+pub(super) type Key = (String, String, String);
+
+#[derive(Debug, Clone)]
+pub(super) struct Link {
+    pub(super) kind: String,
+    pub(super) service: String,
+    pub(super) consumer: String,
+    pub(super) consumer_pid: String,
+    pub(super) provider: String,
+    pub(super) provider_pid: String,
+    pub(super) role: String,
+    pub(super) target: String,
+    pub(super) socket: String,
+    pub(super) status: Option<String>,
+    pub(super) reason: Option<String>,
+    pub(super) path: String,
+    pub(super) path_reason: Option<String>,
+    pub(super) since: String,
+    pub(super) counters: Option<Counters>,
+}
+
+/// What has moved over a link.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Counters {
+    pub(super) open: u64,
+    pub(super) total: u64,
+    pub(super) refused: u64,
+    pub(super) failed: u64,
+    pub(super) bytes: u64,
+    pub(super) messages: u64,
+    pub(super) kernel: u64,
+    pub(super) user: u64,
+    pub(super) fds: u64,
+    pub(super) denied: u64,
+}
+
+impl Link {
+    pub(super) fn read(entry: &Value) -> Self {
+        Self {
+            kind: text(entry, "type"),
+            service: text(entry, "name"),
+            consumer: text(entry, "consumer"),
+            consumer_pid: text(entry, "consumer_pid"),
+            provider: text(entry, "provider"),
+            provider_pid: text(entry, "provider_pid"),
+            role: text(entry, "role"),
+            target: text(entry, "target"),
+            socket: text(entry, "socket"),
+            status: string(entry, "status"),
+            reason: string(entry, "reason"),
+            path: text(entry, "path"),
+            path_reason: string(entry, "path_reason"),
+            since: text(entry, "since"),
+            counters: entry.get("counters").filter(|counters| counters.is_object()).map(Counters::read),
+        }
+    }
+
+    pub(super) fn key(&self) -> Key {
+        (self.consumer.clone(), self.service.clone(), self.target.clone())
+    }
+
+    /// True where a second look can tell a rate.
+    pub(super) fn moves(&self) -> bool {
+        self.counters.is_some_and(|counters| counters.open > 0)
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.status.as_deref() == Some("up")
+    }
+
+    pub(super) fn tint(&self) -> Tint {
+        match self.status.as_deref() {
+            Some("up") => Tint::Good,
+            Some("failed") => Tint::Bad,
+            Some("draining" | "gone") | None => Tint::Faint,
+            Some(_) => Tint::Busy,
+        }
+    }
+}
+
+impl Counters {
+    fn read(counters: &Value) -> Self {
+        let pair = |key| {
+            count(counters, &[key, "to_provider"]).saturating_add(count(counters, &[key, "to_consumer"]))
+        };
+        Self {
+            open: count(counters, &["connections", "open"]),
+            total: count(counters, &["connections", "total"]),
+            refused: count(counters, &["connections", "refused"]),
+            failed: count(counters, &["connections", "failed"]),
+            bytes: pair("bytes"),
+            messages: pair("messages"),
+            kernel: count(counters, &["kernel", "bytes"]),
+            user: count(counters, &["user", "bytes"]),
+            fds: count(counters, &["fds"]),
+            denied: count(counters, &["denied"]),
+        }
+    }
+}
