@@ -103,7 +103,10 @@ fn without_dpkg(wanted: &[&str]) -> anyhow::Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    bail!("missing: {} (names of Debian's packages); install them with your package manager", missing.join(", "))
+    bail!(
+        "missing: {} (names of Debian's packages); install them with your package manager",
+        missing.join(", ")
+    )
 }
 
 /// While it lives, packages that apt installs do not start services.

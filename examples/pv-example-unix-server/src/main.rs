@@ -43,7 +43,7 @@ fn listen(socket: &Path) -> io::Result<UnixListener> {
         fs::create_dir_all(directory)?;
     }
     match fs::remove_file(socket) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => UnixListener::bind(socket),
     }
 }

@@ -47,10 +47,10 @@ impl Link<'_> {
 }
 
 impl Mesh {
-    /// Starts the daemon with an empty graph, and waits until it answers.
-    pub(crate) fn start(workspace: &Workspace) -> anyhow::Result<Self> {
+    /// Starts the daemon on this graph, and waits until its status socket is there.
+    pub(crate) fn start(workspace: &Workspace, links: &[Link<'_>]) -> anyhow::Result<Self> {
         let directory = tempfile::Builder::new().prefix("xc-bench-").tempdir_in("/run")?;
-        write(&directory.path().join("graph.json"), "[]")?;
+        write(&directory.path().join("graph.json"), &document(links)?)?;
         let log = fs::File::create(directory.path().join("log"))?;
         let mut command = Cmd::new(workspace.program("pv-xconnect"))
             .arg("--run-dir")
@@ -76,8 +76,7 @@ impl Mesh {
 
     /// Replaces the graph at once, as an editor or a control plane would.
     pub(crate) fn graph(&self, links: &[Link<'_>]) -> anyhow::Result<()> {
-        let entries: Vec<_> = links.iter().map(Link::json).collect();
-        write(&self.directory.path().join("graph.json"), &serde_json::to_string(&entries)?)
+        write(&self.directory.path().join("graph.json"), &document(links)?)
     }
 
     /// What the daemon said, for errors.
@@ -92,6 +91,10 @@ impl Mesh {
         let log = self.log();
         self.daemon.terminate().with_context(|| format!("pv-xconnect\n{log}"))
     }
+}
+
+fn document(links: &[Link<'_>]) -> anyhow::Result<String> {
+    Ok(serde_json::to_string(&links.iter().map(Link::json).collect::<Vec<_>>())?)
 }
 
 fn write(path: &Path, text: &str) -> anyhow::Result<()> {

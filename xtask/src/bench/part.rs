@@ -40,14 +40,15 @@ enum Part {
 pub(crate) fn run(options: Options) -> anyhow::Result<()> {
     match options.part {
         Part::Pod { private_run, sockets } => pod(private_run, &sockets),
-        Part::Relay { listen, connect } => relay(&listen, connect),
+        Part::Relay { listen, connect } => relay(&listen, &connect),
     }
 }
 
 /// Says `ready` on standard output once it serves, and ends with its standard input.
 fn pod(private_run: bool, sockets: &[PathBuf]) -> anyhow::Result<()> {
     if private_run {
-        mount("tmpfs", "/run", "tmpfs", MountFlags::NODEV | MountFlags::NOSUID, None).context("tmpfs on /run")?;
+        mount("tmpfs", "/run", "tmpfs", MountFlags::NODEV | MountFlags::NOSUID, None)
+            .context("tmpfs on /run")?;
     }
     for path in sockets {
         if let Some(directory) = path.parent() {
@@ -63,11 +64,11 @@ fn pod(private_run: bool, sockets: &[PathBuf]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn relay(listen: &Path, connect: PathBuf) -> anyhow::Result<()> {
+fn relay(listen: &Path, connect: &Path) -> anyhow::Result<()> {
     let listener = UnixListener::bind(listen).with_context(|| listen.display().to_string())?;
     println!("ready");
     for stream in listener.incoming() {
-        let (stream, connect) = (stream?, connect.clone());
+        let (stream, connect) = (stream?, connect.to_owned());
         thread::Builder::new().spawn(move || pass(&stream, &connect))?;
     }
     Ok(())

@@ -6,7 +6,6 @@ mod progress;
 mod session;
 mod state;
 
-use std::fs;
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
@@ -23,8 +22,6 @@ pub(crate) use session::Session;
 
 /// Between two looks at the engine.
 const LOOK: Duration = Duration::from_millis(50);
-/// Lines of a log that are shown when it went wrong.
-const TAIL: usize = 20;
 
 /// Options of `demo`.
 #[derive(Debug, Args)]
@@ -60,7 +57,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<()
     if let Err(error) = &shown {
         eprintln!("\ndemo failed: {error:#}");
         if !stop.requested() {
-            tails(&session);
+            eprintln!("{}", session.tail());
         }
     }
     if options.keep && !stop.requested() {
@@ -111,21 +108,4 @@ fn show(session: &Session) -> anyhow::Result<()> {
     }
     println!();
     Ok(())
-}
-
-/// The ends of all logs.
-fn tails(session: &Session) {
-    let mut logs = vec![session.engine_log()];
-    if let Ok(entries) = fs::read_dir(session.run_dir().join("logs")) {
-        logs.extend(entries.flatten().map(|entry| entry.path()));
-    }
-    for path in logs {
-        let text = fs::read(&path).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
-        let lines: Vec<_> = text.lines().collect();
-        eprintln!("--- {} (last lines)", path.display());
-        for line in &lines[lines.len().saturating_sub(TAIL)..] {
-            eprintln!("{line}");
-        }
-    }
 }

@@ -18,6 +18,8 @@ use crate::workspace::Workspace;
 
 /// Longer than the engine's own grace for containers (5 s) and for open links (5 s).
 const END: Duration = Duration::from_secs(20);
+/// Lines of a log that are shown when it went wrong.
+const TAIL: usize = 20;
 
 /// A running engine, and all that must be gone after it.
 #[derive(Debug)]
@@ -80,14 +82,32 @@ impl Session {
         self.record.run_dir.join("pv-ctrl")
     }
 
-    /// What the engine and pv-xconnect say.
-    pub(crate) fn engine_log(&self) -> PathBuf {
-        self.record.run_dir.join("engine.log")
+    /// The ends of all logs: what the engine and pv-xconnect say, and every container.
+    pub(crate) fn tail(&self) -> String {
+        let mut logs = vec![self.record.run_dir.join("engine.log")];
+        if let Ok(entries) = fs::read_dir(self.record.run_dir.join("logs")) {
+            logs.extend(entries.flatten().map(|entry| entry.path()));
+        }
+        let mut shown = String::new();
+        for path in logs {
+            let text = String::from_utf8_lossy(&fs::read(&path).unwrap_or_default()).into_owned();
+            let lines: Vec<_> = text.lines().collect();
+            shown += &format!("--- {} (last lines)\n", path.display());
+            shown += &lines[lines.len().saturating_sub(TAIL)..].join("\n");
+            shown += "\n";
+        }
+        shown
     }
 
     /// An answer of the control API, as JSON.
     pub(crate) fn ask(&self, words: &[&str]) -> anyhow::Result<String> {
-        Cmd::new(&self.pvcontrol).arg("-s").arg(self.socket()).args(["-o", "json"]).args(words).quiet().output()
+        Cmd::new(&self.pvcontrol)
+            .arg("-s")
+            .arg(self.socket())
+            .args(["-o", "json"])
+            .args(words)
+            .quiet()
+            .output()
     }
 
     /// An error once the engine has ended.
@@ -106,7 +126,8 @@ impl Session {
         let (pvcontrol, socket) = (self.pvcontrol.display(), self.socket());
         let (socket, run_dir) = (socket.display(), self.record.run_dir.display());
         println!("it keeps running. Look around:");
-        for words in ["graph watch", "graph ls", "containers ls", "containers restart pv-example-unix-server"] {
+        for words in ["graph watch", "graph ls", "containers ls", "containers restart pv-example-unix-server"]
+        {
             println!("    {pvcontrol} -s {socket} {words}");
         }
         println!("    tail -f {run_dir}/logs/*.log {run_dir}/engine.log");

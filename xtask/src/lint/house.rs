@@ -14,8 +14,12 @@ const TOO_LONG: usize = 600;
 /// The directory names below which unsafe code may be.
 const UNSAFE_HOME: &str = "sys";
 // In pieces: this file is checked too.
-const UNSAFE: [&str; 4] =
-    [concat!("un", "safe {"), concat!("un", "safe fn"), concat!("un", "safe impl"), concat!("un", "safe extern")];
+const UNSAFE: [&str; 4] = [
+    concat!("un", "safe {"),
+    concat!("un", "safe fn"),
+    concat!("un", "safe impl"),
+    concat!("un", "safe extern"),
+];
 const ALLOW: [&str; 2] = [concat!("#[al", "low("), concat!("#![al", "low(")];
 
 /// Every broken rule, as `file:line: what`.

@@ -24,9 +24,12 @@ pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<()> {
     // The command line tools, and pv-xconnect alone, are built by packagers without the rest.
     for features in [&["--no-default-features"][..], &["--no-default-features", "--features", "mesh"]] {
         let command = workspace.cargo("check").args(["--locked", "-p", "xconnect", "--bins"]).args(features);
-        outcome.step(command.env("RUSTFLAGS", "-D warnings").env("CARGO_TARGET_DIR", workspace.target().join("lint")));
+        outcome.step(
+            command.env("RUSTFLAGS", "-D warnings").env("CARGO_TARGET_DIR", workspace.target().join("lint")),
+        );
     }
-    let doc = workspace.cargo("doc").args(["--workspace", "--no-deps", "--locked", "--document-private-items"]);
+    let doc =
+        workspace.cargo("doc").args(["--workspace", "--no-deps", "--locked", "--document-private-items"]);
     outcome.step(doc.env("RUSTDOCFLAGS", "-D warnings"));
     deny(workspace, &mut outcome);
     let broken = house::check(workspace)?;

@@ -74,8 +74,11 @@ fn report(total: &Tally, options: &Options, elapsed: Duration) -> anyhow::Result
 
 /// Runs cargo test, shows what matters of its output as it comes, and counts.
 fn cargo_test(cmd: Cmd, options: &Options) -> anyhow::Result<Tally> {
-    let mut command =
-        cmd.args(["--locked", "--no-fail-fast"]).args(&options.filter).args(["--", "--show-output"]).into_command();
+    let mut command = cmd
+        .args(["--locked", "--no-fail-fast"])
+        .args(&options.filter)
+        .args(["--", "--show-output"])
+        .into_command();
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cargo test")?;
     let output = child.stdout.take().context("cargo test has no output")?;
     let (sender, receiver) = mpsc::channel();
