@@ -29,7 +29,7 @@ impl Workspace {
     pub(crate) fn find() -> anyhow::Result<Self> {
         let manifest =
             env::var("CARGO_MANIFEST_DIR").unwrap_or_else(|_| env!("CARGO_MANIFEST_DIR").to_owned());
-        let json = Cmd::new(cargo())
+        let json = Cmd::new("cargo")
             .args(["metadata", "--no-deps", "--format-version", "1", "--offline", "--manifest-path"])
             .arg(Path::new(&manifest).join("Cargo.toml"))
             .quiet()
@@ -50,7 +50,7 @@ impl Workspace {
 
     /// `cargo SUBCOMMAND` in the workspace's root.
     pub(crate) fn cargo(&self, subcommand: &str) -> Cmd {
-        Cmd::new(cargo()).arg(subcommand).directory(&self.root)
+        Cmd::new("cargo").arg(subcommand).directory(&self.root)
     }
 
     /// Where the release programs are.
@@ -94,9 +94,4 @@ impl Workspace {
         found.sort();
         Ok(found)
     }
-}
-
-/// The cargo that runs us.
-fn cargo() -> String {
-    env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned())
 }

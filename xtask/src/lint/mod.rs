@@ -23,10 +23,9 @@ pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<()> {
     outcome.component(workspace, "clippy", "clippy-driver", &workspace_wide);
     // The command line tools, and pv-xconnect alone, are built by packagers without the rest.
     for features in [&["--no-default-features"][..], &["--no-default-features", "--features", "mesh"]] {
-        let command = workspace.cargo("check").args(["--locked", "-p", "xconnect", "--bins"]).args(features);
-        outcome.step(
-            command.env("RUSTFLAGS", "-D warnings").env("CARGO_TARGET_DIR", workspace.target().join("lint")),
-        );
+        let arguments = ["--locked", "-p", "xconnect", "--bins"].iter().chain(features);
+        let arguments: Vec<_> = arguments.copied().chain(["--", "-D", "warnings"]).collect();
+        outcome.component(workspace, "clippy", "clippy-driver", &arguments);
     }
     let doc =
         workspace.cargo("doc").args(["--workspace", "--no-deps", "--locked", "--document-private-items"]);
