@@ -1,0 +1,58 @@
+//! `bench`: what a link costs, how fast it comes up, and how much it holds.
+
+mod footprint;
+mod load;
+mod mesh;
+pub(crate) mod part;
+mod pod;
+mod reaction;
+mod report;
+mod stats;
+mod subject;
+mod unix;
+
+use std::time::Duration;
+
+use anyhow::bail;
+use clap::{Args, Subcommand};
+
+use crate::stop::Stop;
+use crate::workspace::Workspace;
+use crate::{build, setup};
+
+/// Options of `bench`.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Throughput, round trips, connections and CPU beside a direct socket, socat and haproxy.
+    Unix(unix::Options),
+    /// From a change of the graph to a link that works; from a container's start to its first echo.
+    Reaction(reaction::Options),
+    /// A thousand links over a hundred containers; memory and descriptors under connections.
+    Footprint(footprint::Options),
+}
+
+pub(crate) fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        bail!("benches make namespaces and need root");
+    }
+    setup::build_tools()?;
+    build::programs(workspace)?;
+    let stop = Stop::on_signals()?;
+    match &options.what {
+        What::Unix(options) => unix::run(workspace, &stop, options),
+        What::Reaction(options) => {
+            build::examples(workspace)?;
+            reaction::run(workspace, &stop, options)
+        }
+        What::Footprint(options) => footprint::run(workspace, &stop, options),
+    }
+}
+
+/// How long anything here may take to come up.
+const START: Duration = Duration::from_secs(10);

@@ -1,0 +1,173 @@
+//! What the demo waits for, and what it sees from outside: the control API and the containers' logs.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use anyhow::Context as _;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::Session;
+use crate::workspace::Workspace;
+
+/// A consumer's log line that starts with this reports a success that the consumer checked itself.
+const SUCCESS: &str = "ok:";
+
+/// Every container by name, with the number of links that its manifests ask for.
+#[derive(Debug)]
+pub(crate) struct Goal(BTreeMap<String, usize>);
+
+/// One look.
+#[derive(Debug, Default)]
+pub(crate) struct View {
+    containers: Vec<Container>,
+    links: Vec<Link>,
+    /// By consumer: its latest success.
+    reports: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Container {
+    name: String,
+    status: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Link {
+    name: String,
+    consumer: String,
+    provider: String,
+    status: String,
+    reason: Option<String>,
+    path: Option<String>,
+    #[serde(default)]
+    counters: Value,
+}
+
+impl Goal {
+    /// Reads the examples' manifests.
+    pub(crate) fn of_examples(workspace: &Workspace) -> anyhow::Result<Self> {
+        let mut links = BTreeMap::new();
+        for (name, directory) in workspace.examples()? {
+            let mut wanted = 0;
+            for (file, lists) in [
+                ("args.json", ["/PV_SERVICES_REQUIRED", "/PV_SERVICES_OPTIONAL"]),
+                ("run.json", ["/services/required", "/services/optional"]),
+            ] {
+                let path = directory.join(file);
+                if path.exists() {
+                    let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+                    let json: Value =
+                        serde_json::from_str(&text).with_context(|| path.display().to_string())?;
+                    let entries = lists.iter().filter_map(|list| json.pointer(list)?.as_array());
+                    wanted += entries.map(Vec::len).sum::<usize>();
+                }
+            }
+            links.insert(name, wanted);
+        }
+        Ok(Self(links))
+    }
+
+    /// What is not there yet, in words.
+    pub(crate) fn missing(&self, view: &View) -> Vec<String> {
+        let mut missing = Vec::new();
+        for (name, wanted) in &self.0 {
+            match view.containers.iter().find(|container| container.name == *name) {
+                None => missing.push(format!("container {name} is unknown to the engine")),
+                Some(container) if !matches!(container.status.as_str(), "STARTED" | "READY") => {
+                    missing.push(format!("container {name} is {}", container.status));
+                }
+                Some(_) => {}
+            }
+            let links: Vec<_> = view.links.iter().filter(|link| link.consumer == *name).collect();
+            if links.len() < *wanted {
+                missing.push(format!("{name} has {} of {wanted} links", links.len()));
+            }
+            missing.extend(links.iter().filter_map(|link| link.missing()));
+            if *wanted > 0 && !view.reports.contains_key(name) {
+                missing.push(format!("{name} has not reported a success"));
+            }
+        }
+        missing
+    }
+
+    /// The view as lines for people, in an order that stays.
+    pub(crate) fn lines(&self, view: &View) -> Vec<String> {
+        let containers = view.containers.iter().map(|it| format!("container {}: {}", it.name, it.status));
+        let links = view.links.iter().map(Link::line);
+        let reports = self.0.iter().filter(|(_, wanted)| **wanted > 0).map(|(name, _)| {
+            // The first success is the news; later ones would only scroll.
+            let report = if view.reports.contains_key(name) { "reports success" } else { "no report yet" };
+            format!("consumer {name}: {report}")
+        });
+        containers.chain(links).chain(reports).collect()
+    }
+}
+
+impl View {
+    /// Asks the engine through pvcontrol, and reads the logs.
+    pub(crate) fn of(session: &Session) -> anyhow::Result<Self> {
+        let containers: Vec<Container> = serde_json::from_str(&session.ask(&["containers", "ls"])?)?;
+        let links = serde_json::from_str(&session.ask(&["graph", "ls", "--sample", "0"])?)?;
+        let mut reports = BTreeMap::new();
+        for container in &containers {
+            let log = session.run_dir().join("logs").join(format!("{}.log", container.name));
+            let text = fs::read(&log).unwrap_or_default();
+            let text = String::from_utf8_lossy(&text);
+            if let Some(line) = text.lines().rfind(|line| line.starts_with(SUCCESS)) {
+                reports.insert(container.name.clone(), line.to_owned());
+            }
+        }
+        Ok(Self { containers, links, reports })
+    }
+}
+
+impl Link {
+    fn line(&self) -> String {
+        let Self { name, consumer, provider, status, .. } = self;
+        let path = self.path.as_deref().map_or(String::new(), |path| format!(" ({path})"));
+        let reason = self.reason.as_deref().map_or(String::new(), |reason| format!(": {reason}"));
+        format!("link {name}, {consumer} -> {provider}: {status}{path}{reason}")
+    }
+
+    fn missing(&self) -> Option<String> {
+        if self.status != "up" {
+            return Some(self.line());
+        }
+        let bytes = |way: &str| self.counters.pointer(way).and_then(Value::as_u64).unwrap_or(0);
+        let silent = bytes("/bytes/to_provider") == 0 || bytes("/bytes/to_consumer") == 0;
+        silent.then(|| format!("{}, but no bytes both ways", self.line()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn view(status: &str, link: &Value, reported: bool) -> View {
+        View {
+            containers: vec![Container { name: "client".into(), status: status.into() }],
+            links: vec![Link::deserialize(link).unwrap()],
+            reports: reported.then(|| ("client".into(), "ok: 1".into())).into_iter().collect(),
+        }
+    }
+
+    fn link(status: &str, bytes: u64) -> Value {
+        json!({"name": "raw", "consumer": "client", "provider": "server", "status": status, "reason": null,
+            "path": "user", "counters": {"bytes": {"to_provider": bytes, "to_consumer": bytes}}})
+    }
+
+    #[test]
+    fn nothing_less_than_everything_is_success() {
+        let goal = Goal([("client".to_owned(), 1)].into());
+        assert_eq!(goal.missing(&view("STARTED", &link("up", 7), true)), [""; 0]);
+        assert_eq!(goal.missing(&view("READY", &link("up", 7), true)), [""; 0]);
+        assert_eq!(goal.missing(&view("STARTING", &link("up", 7), true)).len(), 1);
+        assert_eq!(goal.missing(&view("STARTED", &link("waiting", 7), true)).len(), 1);
+        assert_eq!(goal.missing(&view("STARTED", &link("up", 0), true)).len(), 1);
+        assert_eq!(goal.missing(&view("STARTED", &link("up", 7), false)).len(), 1);
+        assert_eq!(goal.missing(&View::default()).len(), 3);
+    }
+}

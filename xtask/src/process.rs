@@ -1,0 +1,119 @@
+//! What `/proc` says about processes: who mentions a path, CPU time, memory, descriptors.
+
+use std::path::Path;
+use std::time::Duration;
+use std::{fs, io};
+
+use anyhow::Context as _;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+/// A process: its number, and its start time (clock ticks since boot) against reuse of the number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Process {
+    /// Its number.
+    pub(crate) pid: u32,
+    /// Field 22 of `/proc/PID/stat` (proc(5)).
+    pub(crate) start: u64,
+}
+
+impl Process {
+    /// The process of this number.
+    pub(crate) fn of(pid: u32) -> anyhow::Result<Self> {
+        Ok(Self { pid, start: field(pid, 22)? })
+    }
+
+    /// Whether it still runs: a zombie does not.
+    pub(crate) fn runs(&self) -> bool {
+        let state = stat(self.pid).ok().and_then(|fields| fields.first().cloned());
+        let dead = matches!(state.as_deref(), None | Some("Z" | "X"));
+        !dead && field(self.pid, 22).is_ok_and(|start| start == self.start)
+    }
+
+    /// Sends a signal to this process and to none that got its number later.
+    pub(crate) fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw).context("pid out of range")?;
+        let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
+            Err(rustix::io::Errno::SRCH) => return Ok(()),
+            other => other.with_context(|| format!("pidfd_open {}", self.pid))?,
+        };
+        if !self.runs() {
+            return Ok(());
+        }
+        match pidfd_send_signal(&pidfd, signal) {
+            Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+            Err(error) => Err(error).with_context(|| format!("signal to {}", self.pid)),
+        }
+    }
+
+    /// CPU time of the process, its ended threads and its reaped children (clock ticks of 10 ms).
+    pub(crate) fn cpu(&self) -> anyhow::Result<Duration> {
+        let ticks: u64 = (14..=17).map(|number| field(self.pid, number)).sum::<anyhow::Result<u64>>()?;
+        Ok(Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second()))
+    }
+
+    /// Resident memory in KiB (`VmRSS`), or with `peak` the most there ever was (`VmHWM`).
+    pub(crate) fn memory_kib(&self, peak: bool) -> anyhow::Result<u64> {
+        let key = if peak { "VmHWM:" } else { "VmRSS:" };
+        let path = format!("/proc/{}/status", self.pid);
+        let status = fs::read_to_string(&path).with_context(|| path.clone())?;
+        let line = status.lines().find_map(|line| line.strip_prefix(key)).with_context(|| path.clone())?;
+        line.split_whitespace().next().and_then(|number| number.parse().ok()).context(path)
+    }
+
+    /// Open descriptors.
+    pub(crate) fn descriptors(&self) -> anyhow::Result<usize> {
+        let path = format!("/proc/{}/fd", self.pid);
+        Ok(fs::read_dir(&path).context(path)?.count())
+    }
+}
+
+/// Processes whose command line, program or root mentions one of these texts; ourselves left out.
+pub(crate) fn mentioning(texts: &[&str]) -> Vec<(u32, String)> {
+    let own = std::process::id();
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(|pid| *pid != own)
+        .filter_map(|pid| {
+            let directory = Path::new("/proc").join(pid.to_string());
+            let line = fs::read(directory.join("cmdline")).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line).replace('\0', " ");
+            let link = |name| fs::read_link(directory.join(name)).unwrap_or_default();
+            let (program, root) = (link("exe"), link("root"));
+            let of_ours = |text: &&str| {
+                line.contains(*text)
+                    || program.to_string_lossy().contains(*text)
+                    || root.to_string_lossy().contains(*text)
+            };
+            texts.iter().any(of_ours).then(|| (pid, line.trim().to_owned()))
+        })
+        .collect()
+}
+
+/// A field of `/proc/PID/stat` by its number in proc(5), from 3 on.
+fn field(pid: u32, number: usize) -> anyhow::Result<u64> {
+    let fields = stat(pid).with_context(|| format!("/proc/{pid}/stat"))?;
+    let text = fields.get(number - 3).with_context(|| format!("/proc/{pid}/stat is short"))?;
+    text.parse().with_context(|| format!("/proc/{pid}/stat field {number}"))
+}
+
+/// The fields after the program's name, which may hold blanks and parentheses itself.
+fn stat(pid: u32) -> io::Result<Vec<String>> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let rest = text.rsplit_once(')').map_or("", |(_, rest)| rest);
+    Ok(rest.split_whitespace().map(str::to_owned).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_own_process_is_known() {
+        let own = Process::of(std::process::id()).unwrap();
+        assert!(own.runs());
+        assert!(own.memory_kib(false).unwrap() > 0);
+        assert!(own.descriptors().unwrap() >= 3);
+        own.cpu().unwrap();
+        assert!(!Process { start: own.start + 1, ..own }.runs());
+    }
+}
