@@ -62,9 +62,13 @@ impl Place {
         let link = self.link();
         let reason = reason.unwrap_or_default();
         match status {
-            Status::Failed => tracing::warn!(link = %link.key, provider = %link.provider.name, "link failed: {reason}"),
+            Status::Failed => {
+                tracing::warn!(link = %link.key, provider = %link.provider.name, "link failed: {reason}")
+            }
             Status::Up => tracing::info!(link = %link.key, provider = %link.provider.name, "link up"),
-            Status::Waiting => tracing::info!(link = %link.key, provider = %link.provider.name, "link waiting: {reason}"),
+            Status::Waiting => {
+                tracing::info!(link = %link.key, provider = %link.provider.name, "link waiting: {reason}")
+            }
             _ => tracing::debug!(link = %link.key, ?status, %reason, "link"),
         }
     }
@@ -74,9 +78,20 @@ impl Place {
 #[derive(Debug, Default)]
 pub(super) struct Board {
     places: Mutex<BTreeMap<LinkKey, Arc<Place>>>,
+    revision: Mutex<Option<String>>,
 }
 
 impl Board {
+    /// The revision of the graph that is being served, where it has one.
+    pub(super) fn revision(&self) -> Option<String> {
+        self.revision.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes which revision is being served.
+    pub(super) fn set_revision(&self, revision: Option<String>) {
+        *self.revision.lock().unwrap_or_else(PoisonError::into_inner) = revision;
+    }
+
     /// A place for a new link.
     pub(super) fn add(&self, link: &Arc<Link>) -> Arc<Place> {
         let place = Arc::new(Place::new(Arc::clone(link)));

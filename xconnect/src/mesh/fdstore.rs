@@ -5,22 +5,27 @@
 //! told again to a new engine: the store is empty after its death.
 
 use std::collections::HashMap;
-use std::io;
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rustix::net::{AddressFamily, RecvFlags, SocketAddrUnix, SocketFlags, SocketType as RawType};
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags,
+    SocketType as RawType, sendmsg,
+};
 use serde::{Deserialize, Serialize};
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::io::{Interest, Ready};
 use tokio::sync::mpsc;
 
 use super::ledger::Place;
 use crate::graph::SocketType;
 use crate::ids::LinkId;
 use crate::sys::fs::InodeId;
+use crate::sys::register::register;
 use crate::sys::scm;
 
 /// What is stored beside a listener.
@@ -240,7 +245,7 @@ fn connect(path: &Path) -> io::Result<AsyncFd<OwnedFd>> {
         None,
     )?;
     rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
-    AsyncFd::new(socket)
+    register(socket, Interest::READABLE | Interest::WRITABLE)
 }
 
 async fn put(store: &AsyncFd<OwnedFd>, name: &str, meta: &Meta, fd: &OwnedFd) -> io::Result<()> {
@@ -252,19 +257,26 @@ async fn send(store: &AsyncFd<OwnedFd>, request: &Request<'_>, fd: Option<&Owned
     store
         .async_io(Interest::WRITABLE, |socket| {
             let fds: Vec<_> = fd.iter().map(|fd| fd.as_fd()).collect();
-            scm::send(socket.as_fd(), &bytes, &fds, None).map(|_| ())
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+            let mut control = SendAncillaryBuffer::new(&mut space);
+            if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(&fds)) {
+                return Err(io::ErrorKind::OutOfMemory.into());
+            }
+            sendmsg(socket, &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL)?;
+            Ok(())
         })
         .await
 }
 
 async fn receive(store: &AsyncFd<OwnedFd>) -> io::Result<(Vec<u8>, Option<OwnedFd>)> {
     let mut bytes = vec![0; PACKET];
+    let mut fds = Vec::new();
     let received = store
-        .async_io(Interest::READABLE, |socket| scm::recv(socket.as_fd(), &mut bytes, RecvFlags::empty()))
+        .async_io(Interest::READABLE, |socket| scm::receive(socket.as_fd(), &mut bytes, &mut fds))
         .await?;
-    if received.bytes == 0 {
+    if received.len == 0 {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
-    bytes.truncate(received.bytes);
-    Ok((bytes, received.fds.into_iter().next()))
+    bytes.truncate(received.len);
+    Ok((bytes, fds.pop()))
 }

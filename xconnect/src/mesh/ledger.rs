@@ -39,12 +39,7 @@ pub(super) struct Place {
 
 impl Place {
     pub(super) fn new(identity: &ContainerIdentity, target: &InsidePath) -> Self {
-        Self {
-            pid: identity.pid,
-            start: identity.start,
-            mnt_ns: identity.mnt_ns,
-            target: target.clone(),
-        }
+        Self { pid: identity.pid, start: identity.start, mnt_ns: identity.mnt_ns, target: target.clone() }
     }
 }
 

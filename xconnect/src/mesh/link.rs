@@ -71,8 +71,13 @@ enum Ending {
 /// Serves one link until it is removed or the mesh stops.
 pub(super) async fn run(shared: Arc<Shared>, place: Arc<Place>, wanted: watch::Receiver<Wanted>) {
     let key = place.link().key.clone();
-    let mut task =
-        Task { shared: Arc::clone(&shared), place: Arc::clone(&place), wanted, planted: None, pace: Pace::new() };
+    let mut task = Task {
+        shared: Arc::clone(&shared),
+        place: Arc::clone(&place),
+        wanted,
+        planted: None,
+        pace: Pace::new(),
+    };
     let ending = task.live().await;
     task.end(ending).await;
     shared.board.remove(&key, &place);

@@ -55,7 +55,7 @@ pub(super) fn take(path: &Path) -> Result<File, Error> {
         return Err(Error::Held { path: path.to_owned(), holder: format!("pid {pid}") });
     }
     let pid = std::process::id();
-    let start = procfs::start_time(pid).map_err(io)?;
+    let start = procfs::ProcDir::own().and_then(|own| own.start_time()).map_err(io)?;
     file.set_len(0).and_then(|()| file.rewind()).map_err(io)?;
     file.write_all(format!("{pid} {start}\n").as_bytes()).map_err(io)?;
     Ok(file)

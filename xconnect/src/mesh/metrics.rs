@@ -11,15 +11,16 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::board::{Board, Place};
 use super::edge::{Counts, LATENCY_BOUNDS_US};
-use crate::graph::wire::{Connections, Counters, EachWay, Moved, Status};
+use crate::graph::wire::{Connections, Counters, Directions, Moved, Status};
 
 /// The `Content-Type` of OpenMetrics, which Prometheus reads.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// A link's counters as the graph JSON has them.
 pub(super) fn counters(counts: &Counts) -> Counters {
-    let bytes = EachWay { to_provider: counts.bytes_to_provider, to_consumer: counts.bytes_to_consumer };
-    let messages = EachWay { to_provider: counts.messages_to_provider, to_consumer: counts.messages_to_consumer };
+    let bytes = Directions { to_provider: counts.bytes_to_provider, to_consumer: counts.bytes_to_consumer };
+    let messages =
+        Directions { to_provider: counts.messages_to_provider, to_consumer: counts.messages_to_consumer };
     Counters {
         connections: Connections {
             open: counts.open,
@@ -139,12 +140,20 @@ impl Collector for Links {
         let rows: Vec<Row> = self.0.all().iter().map(|place| Row::of(place)).collect();
         gauges(&mut encoder, &rows)?;
         for counter in &COUNTERS {
-            let mut family =
-                encoder.encode_descriptor(counter.name, counter.help, counter.unit.as_ref(), MetricType::Counter)?;
+            let mut family = encoder.encode_descriptor(
+                counter.name,
+                counter.help,
+                counter.unit.as_ref(),
+                MetricType::Counter,
+            )?;
             for row in &rows {
                 for (label, value, count) in (counter.values)(&row.counts) {
-                    let labels: Vec<(&str, &str)> =
-                        row.labels.iter().map(|(name, value)| (*name, value.as_str())).chain([(label, value)]).collect();
+                    let labels: Vec<(&str, &str)> = row
+                        .labels
+                        .iter()
+                        .map(|(name, value)| (*name, value.as_str()))
+                        .chain([(label, value)])
+                        .collect();
                     family.encode_family(&labels)?.encode_counter::<NoLabelSet, u64, u64>(&count, None)?;
                 }
             }
@@ -158,8 +167,12 @@ fn gauges(encoder: &mut DescriptorEncoder<'_>, rows: &[Row]) -> fmt::Result {
     for row in rows {
         up.encode_family(&row.labels)?.encode_gauge(&i64::from(row.status == Status::Up))?;
     }
-    let mut open =
-        encoder.encode_descriptor("link_open_connections", "Connections that are open", None, MetricType::Gauge)?;
+    let mut open = encoder.encode_descriptor(
+        "link_open_connections",
+        "Connections that are open",
+        None,
+        MetricType::Gauge,
+    )?;
     for row in rows {
         open.encode_family(&row.labels)?.encode_gauge(&i64::try_from(row.counts.open).unwrap_or(i64::MAX))?;
     }

@@ -55,7 +55,6 @@ impl Drop for Provider {
 type Key = (Presence, InsidePath);
 
 /// All provider sockets that some link needs.
-#[derive(Debug)]
 pub(super) struct Providers {
     containers: Arc<Containers>,
     watcher: Arc<Watcher>,
@@ -65,12 +64,7 @@ pub(super) struct Providers {
 
 impl Providers {
     pub(super) fn new(containers: Arc<Containers>, watcher: Arc<Watcher>) -> Self {
-        Self {
-            containers,
-            watcher,
-            known: Mutex::default(),
-            tasks: Mutex::new(JoinSet::new()),
-        }
+        Self { containers, watcher, known: Mutex::default(), tasks: Mutex::new(JoinSet::new()) }
     }
 
     /// The socket at `path` of the provider at `presence`.
@@ -145,7 +139,7 @@ impl Lookout {
 
     /// Looks again whenever something may have changed, until the container ends.
     async fn keep_in_sight(&self, container: &Arc<Container>) {
-        let mut watch: Watch = self.watcher.watch(container, &self.path);
+        let watch: Watch = self.watcher.watch(container, &self.path);
         loop {
             self.look(container).await;
             tokio::select! {

@@ -43,6 +43,7 @@ impl Reconciler {
                 Step::Add(link) => self.add(link),
             }
         }
+        self.shared.board.set_revision(wanted.revision.clone());
         self.present = wanted;
         if !plan.is_empty() {
             self.shared.providers.prune();

@@ -16,7 +16,8 @@ use super::metrics;
 use super::source::Health;
 use crate::api::error::ApiError;
 use crate::api::server::{self, BindError, Bound, Handler, Limits, Peer, Request, Response, StopSignal};
-use crate::graph::wire::{LinkEntry, Report};
+use crate::api::time::rfc3339;
+use crate::graph::wire::{self, LinkEntry};
 
 /// Root only: what links exist is nobody else's business.
 const MODE: u32 = 0o600;
@@ -83,23 +84,23 @@ impl View {
     }
 
     fn links(&self) -> Vec<LinkEntry> {
-        self.board.all().iter().map(|place| entry(place)).collect()
+        let revision = self.board.revision();
+        self.board.all().iter().map(|place| entry(place, revision.as_deref())).collect()
     }
 }
 
-fn entry(place: &Place) -> LinkEntry {
+fn entry(place: &Place, revision: Option<&str>) -> LinkEntry {
     let link = place.link();
     let standing = place.standing();
-    LinkEntry::reported(
-        &link,
-        Report {
-            status: standing.status,
-            reason: standing.reason,
-            path_reason: super::path_reason(&link),
-            since: standing.since,
-            counters: metrics::counters(&place.counters.snapshot()),
-        },
-    )
+    LinkEntry {
+        status: Some(standing.status),
+        reason: standing.reason,
+        path: (standing.status == wire::Status::Up).then_some(wire::Path::User),
+        since: Some(rfc3339(standing.since)),
+        counters: Some(metrics::counters(&place.counters.snapshot())),
+        path_reason: super::path_reason(&link),
+        ..LinkEntry::desired(&link, revision)
+    }
 }
 
 impl Handler for View {

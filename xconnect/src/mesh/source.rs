@@ -39,7 +39,7 @@ impl Outlet {
     /// Takes in a graph as JSON. Entries that cannot be understood are left out and named; a text that is
     /// no graph changes nothing.
     fn take(&self, mode: &'static str, json: &[u8]) {
-        match wire::parse(json) {
+        match wire::parse_each(json) {
             Ok(parsed) => {
                 let error = (!parsed.errors.is_empty()).then(|| {
                     let texts: Vec<_> = parsed.errors.iter().map(ToString::to_string).collect();
@@ -80,7 +80,9 @@ impl Outlet {
 /// Follows the source until the mesh ends.
 pub(super) async fn follow(from: GraphFrom, outlet: Outlet) {
     match from {
-        GraphFrom::ControlSocket { socket, poll_interval } => pvctrl::follow(&socket, poll_interval, &outlet).await,
+        GraphFrom::ControlSocket { socket, poll_interval } => {
+            pvctrl::follow(&socket, poll_interval, &outlet).await
+        }
         GraphFrom::File(path) => file::follow(&path, &outlet).await,
     }
 }

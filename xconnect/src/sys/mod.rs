@@ -6,8 +6,11 @@
 
 pub mod cred;
 pub mod fs;
+pub mod peer;
 pub mod pidfd;
 pub mod process;
 pub mod procfs;
+pub mod register;
 pub mod scm;
+pub mod session;
 pub mod socket;

@@ -28,6 +28,13 @@ impl Lines {
         &self.exchange.socket
     }
 
+    /// The `Content-Type` of the answer, empty where there is none.
+    #[must_use]
+    pub fn content_type(&self) -> &str {
+        let value = self.exchange.response.headers().get(hyper::header::CONTENT_TYPE);
+        value.and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
     /// The next line without its newline; `None` when the server has ended the stream. A last line without
     /// a newline counts. Cancel-safe.
     ///

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use tokio::sync::{Notify, watch};
 
-use super::super::edge::unix::{Edge, EdgeSpec, ProviderEnd};
 use super::super::edge::LinkCounters;
+use super::super::edge::unix::{Edge, EdgeSpec, ProviderEnd};
 use super::super::fdstore;
 use super::super::inject::{self, Container, Placed, ProviderSocket, SocketSpec, Watch};
 use super::super::ledger;
@@ -97,7 +97,9 @@ impl Planted {
         let meta = fdstore::Meta { place: entry.clone(), inode, socket_type: link.unix.socket_type };
         match edge.listener_dup() {
             Ok(listener) => shared.fdstore.put(link.key.id(), meta, listener),
-            Err(error) => tracing::warn!(link = %link.key, %error, "cannot save the listener for a successor"),
+            Err(error) => {
+                tracing::warn!(link = %link.key, %error, "cannot save the listener for a successor")
+            }
         }
         Ok(Self {
             key: link.key.clone(),

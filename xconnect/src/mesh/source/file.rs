@@ -10,6 +10,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::Outlet;
+use crate::sys::register::register;
 
 const MODE: &str = "file";
 /// Wait before a folder that cannot be watched is tried again.
@@ -46,10 +47,14 @@ fn watch(path: &Path) -> std::io::Result<AsyncFd<std::os::fd::OwnedFd>> {
         | inotify::WatchFlags::MOVE_SELF
         | inotify::WatchFlags::ONLYDIR;
     inotify::add_watch(&events, folder, kinds)?;
-    AsyncFd::with_interest(events, Interest::READABLE)
+    register(events, Interest::READABLE)
 }
 
-async fn read_on_change(path: &Path, events: &AsyncFd<std::os::fd::OwnedFd>, outlet: &Outlet) -> std::io::Result<()> {
+async fn read_on_change(
+    path: &Path,
+    events: &AsyncFd<std::os::fd::OwnedFd>,
+    outlet: &Outlet,
+) -> std::io::Result<()> {
     read(path, outlet);
     let name = path.file_name().unwrap_or_default();
     let mut room = vec![std::mem::MaybeUninit::uninit(); EVENTS];
@@ -70,7 +75,8 @@ async fn read_on_change(path: &Path, events: &AsyncFd<std::os::fd::OwnedFd>, out
                     while !reader.is_buffer_empty() {
                         let event = reader.next()?;
                         lost |= event.events().intersects(ended);
-                        concerned |= event.file_name().is_some_and(|at| OsStr::from_bytes(at.to_bytes()) == name);
+                        concerned |=
+                            event.file_name().is_some_and(|at| OsStr::from_bytes(at.to_bytes()) == name);
                     }
                 }
                 Err(rustix::io::Errno::AGAIN) => break,

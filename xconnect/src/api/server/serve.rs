@@ -1,0 +1,187 @@
+//! The accept loop and what happens on one connection.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Bytes, Incoming};
+use hyper::header::{CONNECTION, CONTENT_TYPE, EXPECT, HeaderValue};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+
+use super::{Body, Bound, Handler, Limits, Peer, Request, Response, StopSignal};
+use crate::api::error::ApiError;
+
+/// A body that is too large is read and thrown away up to so many bytes: a caller that is still writing
+/// would otherwise see its connection reset and not the answer.
+const DISCARD: usize = 64 * 1024 * 1024;
+
+/// Serves until `stop`, then gives requests under way the limits' grace. The socket's path is removed at
+/// the end.
+///
+/// # Errors
+/// The listener cannot be registered with the runtime.
+pub async fn serve<H: Handler>(
+    bound: Bound,
+    handler: Arc<H>,
+    limits: Limits,
+    mut stop: StopSignal,
+) -> io::Result<()> {
+    let listener = std::os::unix::net::UnixListener::from(bound.listener().try_clone()?);
+    let listener = UnixListener::from_std(listener)?;
+    let all = Arc::new(Semaphore::new(limits.max_connections));
+    let others = Arc::new(Semaphore::new(limits.max_connections.div_ceil(2)));
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        let permit = tokio::select! {
+            biased;
+            () = stop.stopped() => break,
+            permit = Arc::clone(&all).acquire_owned() => permit.map_err(io::Error::other)?,
+        };
+        let stream = tokio::select! {
+            biased;
+            () = stop.stopped() => break,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(path = %bound.path().display(), %error, "cannot accept a connection");
+                    // EMFILE and ENFILE do not go away by themselves: do not spin.
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            },
+        };
+        let peer = match Peer::of(&stream) {
+            Ok(peer) => peer,
+            Err(error) => {
+                tracing::debug!(%error, "a caller went before it was looked at");
+                continue;
+            }
+        };
+        let permits = if peer.uid() == 0 {
+            (permit, None)
+        } else {
+            // Callers that are not root never take the last half: the operator always gets in.
+            match Arc::clone(&others).try_acquire_owned() {
+                Ok(second) => (permit, Some(second)),
+                Err(_full) => continue,
+            }
+        };
+        let connection = connection(stream, peer, Arc::clone(&handler), limits, stop.clone(), permits);
+        connections.spawn(connection);
+    }
+    drop(bound);
+    let all_done = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(limits.stop_grace, all_done).await.is_err() {
+        connections.shutdown().await;
+    }
+    Ok(())
+}
+
+type Permits = (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>);
+
+async fn connection<H: Handler>(
+    stream: UnixStream,
+    peer: Peer,
+    handler: Arc<H>,
+    limits: Limits,
+    stop: StopSignal,
+    permits: Permits,
+) {
+    let peer = Arc::new(peer);
+    let service = service_fn(|request| {
+        let (peer, handler, stop) = (Arc::clone(&peer), Arc::clone(&handler), stop.clone());
+        async move { Ok::<_, Infallible>(answer(request, peer, &*handler, limits, stop).await) }
+    });
+    let mut serving = std::pin::pin!(
+        hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.head_timeout)
+            .serve_connection(TokioIo::new(stream), service)
+    );
+    let mut signal = stop.clone();
+    let result = tokio::select! {
+        biased;
+        () = signal.stopped() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+        result = serving.as_mut() => result,
+    };
+    if let Err(error) = result {
+        tracing::debug!(%error, pid = peer.pid(), "connection ended early");
+    }
+    drop(permits);
+}
+
+async fn answer<H: Handler>(
+    request: hyper::Request<Incoming>,
+    peer: Arc<Peer>,
+    handler: &H,
+    limits: Limits,
+    stop: StopSignal,
+) -> hyper::Response<Body> {
+    let (head, body) = request.into_parts();
+    let waits_for_continue = head.headers.contains_key(EXPECT);
+    let body =
+        match tokio::time::timeout(limits.body_timeout, collect(body, limits.max_body, waits_for_continue))
+            .await
+        {
+            Ok(Ok(body)) => body,
+            Ok(Err(error)) => return write(Response::error(&error), stop, Then::Close),
+            Err(_elapsed) => return write(Response::error(&ApiError::BodyTimeout), stop, Then::Close),
+        };
+    let request = Request {
+        method: head.method,
+        path: head.uri.path().to_owned(),
+        query: head.uri.query().map(str::to_owned),
+        body,
+    };
+    write(handler.handle(peer, request).await, stop, Then::KeepAlive)
+}
+
+#[derive(Clone, Copy)]
+enum Then {
+    KeepAlive,
+    Close,
+}
+
+async fn collect(mut body: Incoming, max: usize, waits_for_continue: bool) -> Result<Bytes, ApiError> {
+    let too_large = ApiError::BodyTooLarge(max);
+    if waits_for_continue && body.size_hint().lower() > max as u64 {
+        return Err(too_large);
+    }
+    let mut bytes = Vec::new();
+    let mut seen = 0_usize;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| ApiError::InvalidJson(format!("body: {error}")))?;
+        let Ok(data) = frame.into_data() else { continue };
+        seen = seen.saturating_add(data.len());
+        if seen <= max {
+            bytes.extend_from_slice(&data);
+        } else if seen > DISCARD {
+            return Err(too_large);
+        } else {
+            bytes = Vec::new();
+        }
+    }
+    if seen > max { Err(too_large) } else { Ok(bytes.into()) }
+}
+
+fn write(response: Response, stop: StopSignal, then: Then) -> hyper::Response<Body> {
+    let mut answer = hyper::Response::new(response.body.until(stop));
+    *answer.status_mut() = response.status;
+    if let Some(kind) = response.content_type {
+        answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    }
+    if matches!(then, Then::Close) {
+        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    answer
+}
