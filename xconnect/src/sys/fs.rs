@@ -220,4 +220,6 @@ pub fn file_of_socket(socket: impl AsFd) -> io::Result<OwnedFd> {
 }
 
 #[cfg(test)]
+pub(crate) mod sandbox;
+#[cfg(test)]
 mod tests;

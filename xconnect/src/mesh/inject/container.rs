@@ -56,6 +56,11 @@ impl Container {
     /// another one, [`Error::NoIdMap`] while its user namespace is not set up, [`Error::Stuck`]
     /// where its root does not answer, [`Error::Process`] for the rest.
     pub async fn open(process: ProcessId) -> Result<Arc<Self>, Error> {
+        Self::open_with(process, DEADLINE).await
+    }
+
+    /// As [`Container::open`]; `deadline`: how long the container's file systems are given to answer.
+    pub(super) async fn open_with(process: ProcessId, deadline: Duration) -> Result<Arc<Self>, Error> {
         let pid = process.pid;
         let failed = |what| move |source| process_error(pid, what, source);
         let pidfd = PidFd::open(pid).map_err(failed("pidfd_open"))?;
@@ -81,7 +86,7 @@ impl Container {
         let pool = Pool::new(file_system_owner(&uid_map, &gid_map).ok_or(Error::NoIdMap { pid })?);
         // Only this may wait for the container's file system.
         let (proc_dir, root) = pool
-            .run(DEADLINE, move || {
+            .run(deadline, move || {
                 let root = proc_dir.root();
                 (proc_dir, root)
             })
@@ -93,7 +98,7 @@ impl Container {
         let root = Arc::new(root.map_err(failed("open its root"))?);
         let pidfd = Polled::new(pidfd.into(), Interest::READABLE).map_err(failed("poll its pidfd"))?;
         let pidfd = Some(pidfd);
-        Ok(Arc::new(Self { identity, pidfd, proc_dir, root, uid_map, gid_map, pool, deadline: DEADLINE }))
+        Ok(Arc::new(Self { identity, pidfd, proc_dir, root, uid_map, gid_map, pool, deadline }))
     }
 
     /// The host itself, as the mesh sees it.

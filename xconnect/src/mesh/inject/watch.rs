@@ -113,6 +113,14 @@ impl Watcher {
     }
 }
 
+#[cfg(test)]
+impl Watcher {
+    /// How many directories the kernel watches for this watcher.
+    pub(super) fn descriptors(&self) -> usize {
+        self.shared.lock().table.descriptors()
+    }
+}
+
 impl Drop for Watcher {
     fn drop(&mut self) {
         self.task.abort();
