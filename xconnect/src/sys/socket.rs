@@ -1,1 +1,100 @@
-//! Unix sockets: listening below a directory descriptor, accepting, connecting through /proc/self/fd.
+//! Unix sockets: accepting, buffer sizes, and the end of one direction.
+
+use std::io::Result;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::net::{RecvFlags, SendFlags, Shutdown, SocketFlags, sockopt};
+
+/// Accepts a connection: non-blocking, close-on-exec.
+///
+/// # Errors
+/// Those of accept4(2); `EAGAIN` where nobody waits.
+pub fn accept(listener: impl AsFd) -> Result<OwnedFd> {
+    Ok(rustix::net::accept_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?)
+}
+
+/// Takes bytes; what comes with them (descriptors) is closed by the kernel.
+///
+/// # Errors
+/// Those of recv(2).
+pub fn receive_plain(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<usize> {
+    Ok(rustix::net::recv(socket, buffer, RecvFlags::DONTWAIT)?.0)
+}
+
+/// Bytes that wait to be read (`FIONREAD`).
+///
+/// # Errors
+/// Those of ioctl(2).
+pub fn waiting(socket: BorrowedFd<'_>) -> Result<usize> {
+    Ok(usize::try_from(rustix::io::ioctl_fionread(socket)?).unwrap_or(usize::MAX))
+}
+
+/// Says that nothing more will be sent: the peer reads what there is, then end of file.
+pub fn end_sending(socket: BorrowedFd<'_>) {
+    // It fails only where the peer is gone already, which is what it would have told.
+    let _ = rustix::net::shutdown(socket, Shutdown::Write);
+}
+
+/// Says that nothing more will be read: the peer's sends fail with `EPIPE`.
+pub fn end_receiving(socket: BorrowedFd<'_>) {
+    // As in `end_sending`.
+    let _ = rustix::net::shutdown(socket, Shutdown::Read);
+}
+
+/// Makes the send buffer at least `bytes` long, above the system's limit where we may
+/// (`SO_SNDBUFFORCE` needs `CAP_NET_ADMIN`).
+///
+/// # Errors
+/// Those of setsockopt(2).
+pub fn grow_send_buffer(socket: BorrowedFd<'_>, bytes: usize) -> Result<()> {
+    // The kernel doubles what is asked for and reports the double (socket(7)).
+    if sockopt::socket_send_buffer_size(socket)? >= bytes {
+        return Ok(());
+    }
+    let half = bytes.div_ceil(2);
+    if sockopt::set_socket_send_buffer_size_force(socket, half).is_err() {
+        sockopt::set_socket_send_buffer_size(socket, half)?;
+    }
+    Ok(())
+}
+
+/// Whether the read that just returned 0 on a `SOCK_SEQPACKET` socket was a message without bytes rather
+/// than the end: with `SO_PASSCRED` a message always has something for the control buffer.
+///
+/// # Errors
+/// Those of setsockopt(2) and recvmsg(2).
+pub fn is_empty_message(socket: BorrowedFd<'_>) -> Result<bool> {
+    sockopt::set_socket_passcred(socket, true)?;
+    let seen = super::scm::peek_length(socket);
+    // Off again before anything is sent: a socket with it gets an address of its own (unix(7), autobind).
+    sockopt::set_socket_passcred(socket, false)?;
+    Ok(seen?.control)
+}
+
+/// Takes the out-of-band byte.
+///
+/// # Errors
+/// `EINVAL` where there is none; those of recv(2).
+pub fn receive_urgent(socket: BorrowedFd<'_>) -> Result<u8> {
+    let mut byte = [0];
+    rustix::net::recv(socket, &mut byte, RecvFlags::OOB | RecvFlags::DONTWAIT)?;
+    Ok(byte[0])
+}
+
+/// Sends one byte out of band.
+///
+/// # Errors
+/// Those of send(2).
+pub fn send_urgent(socket: BorrowedFd<'_>, byte: u8) -> Result<()> {
+    let flags = SendFlags::OOB | SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    rustix::net::send(socket, &[byte], flags)?;
+    Ok(())
+}
+
+/// Whether the next byte is the out-of-band one (`SIOCATMARK`, sockatmark(3)).
+///
+/// # Errors
+/// Those of ioctl(2).
+pub fn at_mark(socket: BorrowedFd<'_>) -> Result<bool> {
+    super::scm::at_mark(socket)
+}

@@ -1,0 +1,105 @@
+//! What a link counts.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Upper bounds of the connect latency's buckets, in microseconds; one more bucket has no bound.
+pub const LATENCY_BOUNDS_US: [u64; 10] =
+    [50, 100, 250, 500, 1_000, 5_000, 25_000, 100_000, 1_000_000, 10_000_000];
+
+macro_rules! counts {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+        /// The counters of one link, written by the threads that relay it. Each is exact; two read at the
+        /// same time may differ by what happened between.
+        #[derive(Debug, Default)]
+        pub struct LinkCounters {
+            $($(#[$doc])* pub $name: AtomicU64,)*
+            latency: [AtomicU64; LATENCY_BOUNDS_US.len() + 1],
+        }
+
+        /// A copy of a link's counters.
+        #[derive(Debug, Default, Clone, PartialEq, Eq)]
+        pub struct Counts {
+            $($(#[$doc])* pub $name: u64,)*
+            /// Connections by the time from accepting the consumer to having the provider, one count for
+            /// each of [`LATENCY_BOUNDS_US`] and one for above (not cumulative).
+            pub latency: [u64; LATENCY_BOUNDS_US.len() + 1],
+        }
+
+        impl LinkCounters {
+            /// A copy of all counters.
+            #[must_use]
+            pub fn snapshot(&self) -> Counts {
+                Counts {
+                    $($name: self.$name.load(Ordering::Relaxed),)*
+                    latency: std::array::from_fn(|index| self.latency[index].load(Ordering::Relaxed)),
+                }
+            }
+        }
+    };
+}
+
+counts! {
+    /// Consumers' connections that are open or held.
+    open,
+    /// Connections ever accepted, refused ones not counted.
+    total,
+    /// Connections closed at once because of a limit.
+    refused,
+    /// Connections that never reached the provider, or were closed because they could not be relayed exactly.
+    failed,
+    /// Bytes from consumers to the provider.
+    bytes_to_provider,
+    /// Bytes from the provider to consumers.
+    bytes_to_consumer,
+    /// Messages (reads, on a stream) from consumers to the provider.
+    messages_to_provider,
+    /// Messages (reads, on a stream) from the provider to consumers.
+    messages_to_consumer,
+    /// Descriptors passed, both ways.
+    fds,
+    /// Requests that a policy denied (no unix link has one).
+    denied,
+    /// Microseconds that all connections together waited for the provider.
+    latency_us,
+}
+
+impl LinkCounters {
+    /// Bytes that user space moved, both ways.
+    #[must_use]
+    pub fn user_bytes(&self) -> u64 {
+        self.bytes_to_provider.load(Ordering::Relaxed) + self.bytes_to_consumer.load(Ordering::Relaxed)
+    }
+
+    /// Messages that user space moved, both ways.
+    #[must_use]
+    pub fn user_messages(&self) -> u64 {
+        self.messages_to_provider.load(Ordering::Relaxed) + self.messages_to_consumer.load(Ordering::Relaxed)
+    }
+
+    /// Adds one connection to the histogram.
+    pub(crate) fn connected(&self, after: Duration) {
+        let micros = u64::try_from(after.as_micros()).unwrap_or(u64::MAX);
+        let bucket = LATENCY_BOUNDS_US.partition_point(|bound| *bound < micros);
+        self.latency[bucket].fetch_add(1, Ordering::Relaxed);
+        self.latency_us.fetch_add(micros, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn latencies_fall_into_their_buckets() {
+        let counters = LinkCounters::default();
+        for micros in [0, 50, 51, 20_000_000] {
+            counters.connected(Duration::from_micros(micros));
+        }
+        let counts = counters.snapshot();
+        assert_eq!(counts.latency[0], 2);
+        assert_eq!(counts.latency[1], 1);
+        assert_eq!(counts.latency[10], 1);
+        assert_eq!(counts.latency_us, 20_000_101);
+    }
+}

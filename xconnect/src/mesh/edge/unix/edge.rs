@@ -1,0 +1,199 @@
+//! The handle of one link's edge.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::task::AbortHandle;
+
+use super::accept::Listener;
+use super::link::{LinkShared, LinkState, next_number};
+use crate::graph::{Identity, Limits, SocketType};
+use crate::ids::LinkId;
+use crate::mesh::edge::workers::{Command, Inbox};
+use crate::mesh::edge::{FdBudget, LinkCounters, Workers};
+use crate::mesh::inject::ProviderSocket;
+
+/// What an edge is to do.
+#[derive(Debug)]
+pub struct EdgeSpec {
+    /// The link.
+    pub id: LinkId,
+    /// The consumer's name, for logs.
+    pub consumer: String,
+    /// The provider's name, for logs.
+    pub provider: String,
+    /// The service's name, for logs.
+    pub service: String,
+    /// Listening, non-blocking, close-on-exec.
+    pub listener: OwnedFd,
+    /// The type of both sockets.
+    pub socket_type: SocketType,
+    /// Who the provider sees.
+    pub identity: Identity,
+    /// Limits.
+    pub limits: Limits,
+}
+
+/// Where the provider is.
+#[derive(Debug)]
+pub struct ProviderEnd {
+    /// Its socket; `None`: consumers are held. A new value is tried at once.
+    pub socket: watch::Receiver<Option<Arc<ProviderSocket>>>,
+    /// Notified when nobody listens on that socket: it may have been replaced.
+    pub stale: Arc<Notify>,
+}
+
+/// A running edge. Dropping it closes all its connections, without waiting for that.
+#[derive(Debug)]
+pub struct Edge {
+    link: Handle,
+    home: Arc<Inbox>,
+    inboxes: Arc<[Arc<Inbox>]>,
+    listener: Mutex<Option<Arc<OwnedFd>>>,
+    follower: AbortHandle,
+}
+
+#[derive(Clone)]
+struct Handle(Arc<LinkShared>);
+
+impl std::fmt::Debug for Handle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0.id)
+    }
+}
+
+impl Edge {
+    /// Starts accepting. To be called in a tokio runtime, where a small task follows `provider`.
+    #[must_use]
+    pub fn start(
+        workers: &Workers,
+        spec: EdgeSpec,
+        provider: ProviderEnd,
+        counters: Arc<LinkCounters>,
+        budget: &Arc<FdBudget>,
+    ) -> Self {
+        let EdgeSpec { id, consumer, provider: provider_name, service, listener, .. } = spec;
+        let span =
+            tracing::info_span!(parent: None, "link", %id, consumer, provider = provider_name, service);
+        let shared = Arc::new(LinkShared {
+            number: next_number(),
+            id,
+            socket_type: spec.socket_type,
+            identity: spec.identity,
+            limits: spec.limits,
+            counters,
+            share: budget.share(),
+            span,
+            open: AtomicUsize::new(0),
+            empty: Notify::new(),
+            cut: AtomicBool::new(false),
+        });
+        let listener = Arc::new(listener);
+        let home = workers.home();
+        let ProviderEnd { mut socket, stale } = provider;
+        let known = socket.borrow_and_update().clone();
+        let state = LinkState::new(shared.clone(), Listener::new(listener.clone()), known, stale);
+        home.post(Command::Open(Box::new(state)));
+        let follower = tokio::spawn(follow(socket, shared.number, home.clone())).abort_handle();
+        Self {
+            link: Handle(shared),
+            home,
+            inboxes: workers.inboxes(),
+            listener: Mutex::new(Some(listener)),
+            follower,
+        }
+    }
+
+    /// Accepts no more and closes our copy of the listening socket; open connections go on.
+    pub fn stop_accepting(&self) {
+        drop(self.request_stop());
+    }
+
+    fn request_stop(&self) -> oneshot::Receiver<()> {
+        self.listener.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let (done, stopped) = oneshot::channel();
+        self.home.post(Command::StopAccepting { link: self.link.0.number, done });
+        stopped
+    }
+
+    /// Accepts no more, lets open connections end by themselves for `grace`, then closes them.
+    pub async fn drain(&self, grace: Duration) {
+        // The error is the signal: the worker has dropped its end.
+        let _ = self.request_stop().await;
+        let link = &self.link.0;
+        let emptied = async {
+            loop {
+                let empty = link.empty.notified();
+                if link.open.load(Ordering::Acquire) == 0 {
+                    break;
+                }
+                empty.await;
+            }
+        };
+        let rest = tokio::time::timeout(grace, emptied).await.map_or_else(|_| self.open(), |()| 0);
+        if rest > 0 {
+            tracing::warn!(parent: &link.span, rest, "the time to drain is over, closing connections");
+        }
+        self.cut().await;
+    }
+
+    /// Closes the listening socket and every connection; all is closed on return.
+    pub async fn cut(&self) {
+        for done in self.request_cut() {
+            // As in `drain`.
+            let _ = done.await;
+        }
+    }
+
+    fn request_cut(&self) -> Vec<oneshot::Receiver<()>> {
+        self.follower.abort();
+        self.listener.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // First: a connection on its way between two workers must see it.
+        self.link.0.cut.store(true, Ordering::Release);
+        let mut signals = Vec::new();
+        // The home first: it is where new ones come from.
+        let others = self.inboxes.iter().filter(|inbox| !Arc::ptr_eq(inbox, &self.home));
+        for inbox in std::iter::once(&self.home).chain(others) {
+            let (done, signal) = oneshot::channel();
+            inbox.post(Command::Cut { link: self.link.0.number, done });
+            signals.push(signal);
+        }
+        signals
+    }
+
+    /// A duplicate of the listening socket, to be kept for whoever comes after this process.
+    ///
+    /// # Errors
+    /// `EMFILE`; `NotConnected` after [`stop_accepting`](Self::stop_accepting).
+    pub fn listener_dup(&self) -> io::Result<OwnedFd> {
+        match &*self.listener.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(listener) => listener.try_clone(),
+            None => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    /// Connections that are open or held.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.link.0.open.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for Edge {
+    fn drop(&mut self) {
+        if !self.link.0.is_cut() {
+            drop(self.request_cut());
+        }
+    }
+}
+
+async fn follow(mut socket: watch::Receiver<Option<Arc<ProviderSocket>>>, link: u64, home: Arc<Inbox>) {
+    while socket.changed().await.is_ok() {
+        let socket = socket.borrow_and_update().clone();
+        home.post(Command::Provider { link, socket });
+    }
+}

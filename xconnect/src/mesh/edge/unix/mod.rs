@@ -1,0 +1,19 @@
+//! The unix edge: bytes, messages and descriptors between two Unix sockets, exactly as on a direct one.
+
+mod accept;
+mod carry;
+mod connector;
+mod direction;
+mod edge;
+mod link;
+mod probe;
+mod relay;
+#[cfg(test)]
+mod tests;
+
+pub use edge::{Edge, EdgeSpec, ProviderEnd};
+
+pub(super) use carry::{FdSearch, Scratch};
+pub(super) use link::{HeldConsumer, LinkState};
+pub(super) use probe::fd_search as probe_fd_search;
+pub(super) use relay::{Relay, Verdict};

@@ -1,0 +1,1 @@
+//! The edge between real sockets.
