@@ -1,0 +1,1 @@
+//! Tests of resolving, checking and comparing.
