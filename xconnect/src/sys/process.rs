@@ -1,11 +1,16 @@
 //! Processes of our own: start times, signals, namespaces and descriptors of a single-threaded helper.
-#![expect(unsafe_code, reason = "signal dispositions, close_range, unshare and network ioctls have no safe wrapper")]
+#![expect(
+    unsafe_code,
+    reason = "signal dispositions, close_range, unshare and network ioctls have no safe wrapper"
+)]
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::Duration;
 
-use rustix::process::{Pid, PidfdFlags, Signal};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::process::{Pid, PidfdFlags};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 
 /// Reads the start time of a process, in clock ticks since boot (`/proc/PID/stat` field 22, proc(5)).
@@ -29,9 +34,9 @@ fn stat_field(pid: u32, number: usize) -> io::Result<u64> {
     let stat = String::from_utf8_lossy(&stat);
     // The second field is the command's name in brackets, which may hold spaces and brackets.
     let rest = stat.rfind(')').and_then(|end| stat.get(end + 2..));
-    rest.and_then(|rest| rest.split(' ').nth(number - 3))
-        .and_then(|field| field.parse().ok())
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("/proc/{pid}/stat: no field {number}")))
+    rest.and_then(|rest| rest.split(' ').nth(number - 3)).and_then(|field| field.parse().ok()).ok_or_else(
+        || io::Error::new(io::ErrorKind::InvalidData, format!("/proc/{pid}/stat: no field {number}")),
+    )
 }
 
 /// True if the process is there, started at `start` and is not a zombie.
@@ -56,25 +61,103 @@ pub fn open_verified(pid: u32, start: u64) -> io::Result<OwnedFd> {
 /// Sends a signal by number to the process behind a pidfd; a process that is gone is no error.
 ///
 /// # Errors
-/// pidfd_send_signal(2)'s error, `InvalidInput` for a number that is no signal.
+/// pidfd_send_signal(2)'s error.
 pub fn send_signal(pidfd: impl AsFd, signal: i32) -> io::Result<()> {
-    let signal = Signal::from_named_raw(signal).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
-    match rustix::process::pidfd_send_signal(pidfd, signal) {
-        Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
-        Err(error) => Err(error.into()),
+    // Not rustix's: it knows no real-time signals, which some first processes want.
+    // SAFETY: the descriptor is open, and a null siginfo means what kill(2) would send.
+    let result = unsafe {
+        let none: *const libc::siginfo_t = std::ptr::null();
+        libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_fd().as_raw_fd(), signal, none, 0)
+    };
+    match io::Error::last_os_error() {
+        _ if result == 0 => Ok(()),
+        error if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+        error => Err(error),
     }
+}
+
+/// Opens a pidfd of a child of this process that nobody waited for yet.
+///
+/// # Errors
+/// pidfd_open(2)'s error.
+pub fn open_child(pid: u32) -> io::Result<OwnedFd> {
+    let number = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let number = number.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+    Ok(rustix::process::pidfd_open(number, PidfdFlags::empty())?)
+}
+
+/// Waits until the process behind a pidfd ended, as far as `timeout`.
+///
+/// # Errors
+/// `TimedOut`, or poll(2)'s error.
+pub fn wait_exit(pidfd: impl AsFd, timeout: Duration) -> io::Result<()> {
+    let timeout =
+        Timespec { tv_sec: timeout.as_secs().cast_signed(), tv_nsec: timeout.subsec_nanos().into() };
+    loop {
+        match rustix::event::poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&timeout)) {
+            Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
+            Ok(_) => return Ok(()),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Kills every process of the session that the process `leader` had made, which started at `start` and
+/// is gone. A session's number is not given to anybody else while a process is in it.
+///
+/// # Errors
+/// `/proc` cannot be read.
+pub fn kill_session(leader: u32, start: u64) -> io::Result<()> {
+    for entry in fs::read_dir("/proc")? {
+        let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
+        let in_session = |pid| stat_field(pid, 6).is_ok_and(|session| session == u64::from(leader));
+        if !in_session(pid) || start_time(pid).is_ok_and(|found| found < start) {
+            continue;
+        }
+        let Ok(pidfd) = open_child(pid) else { continue };
+        if in_session(pid) {
+            send_signal(&pidfd, libc::SIGKILL)?;
+        }
+    }
+    Ok(())
+}
+
+/// True if the process neither catches, ignores nor blocks the signal, so that its default action is
+/// due. The kernel withholds that from the first process of a PID namespace (pid_namespaces(7)).
+#[must_use]
+pub fn takes_default_action(pid: u32, signal: i32) -> bool {
+    let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else { return false };
+    let Some(bit) = u32::try_from(signal - 1).ok().and_then(|n| 1u64.checked_shl(n)) else { return false };
+    let set = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+    };
+    ["SigCgt:", "SigIgn:", "SigBlk:"].into_iter().all(|name| set(name).is_some_and(|mask| mask & bit == 0))
+}
+
+/// Makes the descriptor number of `target` mean what `with` means; it closes on execve(2).
+///
+/// # Errors
+/// dup3(2)'s error.
+pub fn replace(target: impl AsFd, with: impl AsFd) -> io::Result<()> {
+    // SAFETY: both are open descriptors; the number of `target` stays owned by its owner.
+    let result = unsafe { libc::dup3(with.as_fd().as_raw_fd(), target.as_fd().as_raw_fd(), libc::O_CLOEXEC) };
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// How long ago a process started, by its start time in clock ticks.
 ///
 /// # Errors
 /// `/proc/uptime` cannot be read.
-pub fn age(start: u64) -> io::Result<std::time::Duration> {
+pub fn age(start: u64) -> io::Result<Duration> {
     let ticks = rustix::param::clock_ticks_per_second().max(1);
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     let now_ticks = u64::try_from(now.tv_sec).unwrap_or(0) * ticks
         + u64::try_from(now.tv_nsec).unwrap_or(0) * ticks / 1_000_000_000;
-    Ok(std::time::Duration::from_millis(now_ticks.saturating_sub(start) * 1000 / ticks))
+    Ok(Duration::from_millis(now_ticks.saturating_sub(start) * 1000 / ticks))
 }
 
 /// How many threads this process has.
@@ -94,9 +177,9 @@ pub fn default_sigpipe() {
     }
 }
 
-/// Ignores the signals that a closed terminal or an operator's Ctrl-C sends to a whole session.
-pub fn ignore_terminal_signals() {
-    for signal in [libc::SIGPIPE, libc::SIGHUP, libc::SIGINT, libc::SIGQUIT] {
+/// Ignores what asks a process to end politely: for one whose end is decided by something else.
+pub fn ignore_polite_signals() {
+    for signal in [libc::SIGPIPE, libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
         // SAFETY: signal(2) with SIG_IGN installs no handler.
         unsafe {
             libc::signal(signal, libc::SIG_IGN);
@@ -151,7 +234,6 @@ pub fn loopback_up(pid: u32) -> io::Result<()> {
 }
 
 fn set_up(name: &[u8]) -> io::Result<()> {
-    use std::os::fd::AsRawFd;
     let socket = rustix::net::socket_with(
         rustix::net::AddressFamily::INET,
         rustix::net::SocketType::DGRAM,
@@ -188,7 +270,7 @@ mod tests {
         assert!(!is_alive(me, start + 1));
         assert_eq!(open_verified(me, start + 1).unwrap_err().kind(), io::ErrorKind::NotFound);
         assert!(open_verified(me, start).is_ok());
-        assert!(age(start).unwrap() < std::time::Duration::from_secs(3600));
+        assert!(age(start).unwrap() < Duration::from_secs(3600));
         assert!(parent(me).unwrap() > 0);
     }
 

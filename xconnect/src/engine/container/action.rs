@@ -17,6 +17,9 @@ pub enum ActionError {
     /// It cannot be restarted from where it is.
     #[error("Container state does not allow restart")]
     NotRestartable,
+    /// Its own runtime starts and stops it.
+    #[error("Container is run by another runtime and cannot be controlled via API")]
+    External,
 }
 
 /// What an allowed action means in a certain state.
@@ -53,7 +56,9 @@ pub(crate) fn decide(state: State, policy: RestartPolicy, action: Action) -> Res
         (Action::Stop, State::Stopping) => Ok(Step::AfterStop { restart: false }),
         (Action::Stop, State::Starting | State::Started | State::Ready) => Ok(Step::Stop { restart: false }),
         (Action::Stop, _) => Ok(Step::Rest),
-        (Action::Restart, State::Starting | State::Started | State::Ready) => Ok(Step::Stop { restart: true }),
+        (Action::Restart, State::Starting | State::Started | State::Ready) => {
+            Ok(Step::Stop { restart: true })
+        }
         (Action::Restart, State::Stopped | State::Recovering) => Ok(Step::Start),
         (Action::Restart, _) => Err(ActionError::NotRestartable),
     }

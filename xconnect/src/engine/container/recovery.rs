@@ -2,53 +2,11 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
-use super::Exit;
-
-/// When a container is started again.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Policy {
-    /// Never.
-    #[default]
-    No,
-    /// Whenever it ends, unless an operator stopped it.
-    Always,
-    /// When it ends with anything but exit code 0.
-    OnFailure,
-    /// Like `Always`, and an operator's stop outlives the engine.
-    UnlessStopped,
-}
-
-impl Policy {
-    /// The name in manifests and in the control API.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::No => "no",
-            Self::Always => "always",
-            Self::OnFailure => "on-failure",
-            Self::UnlessStopped => "unless-stopped",
-        }
-    }
-}
-
-/// What happens when the retries are used up.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum BackoffPolicy {
-    /// An event is reported; whether the host reboots is the host's decision.
-    #[default]
-    Reboot,
-    /// The container stays stopped.
-    Never,
-    /// After this wait, everything begins anew.
-    After(Duration),
-}
+use super::{BackoffPolicy, Exit, Policy};
+use crate::manifest::AutoRecovery;
 
 /// The rules of recovery of one container.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RecoveryPolicy {
     /// When to restart.
     pub policy: Policy,
@@ -79,6 +37,21 @@ impl Default for RecoveryPolicy {
             reset_window: Duration::ZERO,
             stable_timeout: Duration::ZERO,
             backoff_policy: BackoffPolicy::Reboot,
+        }
+    }
+}
+
+impl From<&AutoRecovery> for RecoveryPolicy {
+    fn from(manifest: &AutoRecovery) -> Self {
+        Self {
+            policy: manifest.policy(),
+            max_retries: manifest.max_retries(),
+            retry_delay: manifest.retry_delay(),
+            backoff_factor: manifest.backoff_factor(),
+            max_delay: manifest.max_delay(),
+            reset_window: manifest.reset_window(),
+            stable_timeout: manifest.stable_timeout(),
+            backoff_policy: manifest.backoff_policy(),
         }
     }
 }

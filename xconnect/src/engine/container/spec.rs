@@ -1,34 +1,13 @@
 //! What is wanted: containers and groups of one revision, free of manifest syntax.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{RecoveryPolicy, StatusGoal};
-use crate::ids::{ContainerName, HostPath, InsidePath, Role};
-
-/// Who may start and stop a container.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum RestartPolicy {
-    /// The system only: the control API refuses.
-    System,
-    /// Operators too.
-    #[default]
-    Container,
-}
-
-impl RestartPolicy {
-    /// The name in manifests and in the control API.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::System => "system",
-            Self::Container => "container",
-        }
-    }
-}
+use super::{RecoveryPolicy, RestartPolicy, StatusGoal};
+use crate::ids::{ContainerName, InsidePath, Role};
 
 /// The network of a container.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -40,6 +19,8 @@ pub enum NetworkMode {
     None,
     /// The host's network.
     Host,
+    /// An address from a pool of the host's manifest; this runtime refuses to start such a container.
+    Pool,
 }
 
 /// One range of a user namespace's id map (user_namespaces(7)).
@@ -53,15 +34,17 @@ pub struct IdMapping {
     pub count: u32,
 }
 
-/// A host file or directory that a container sees.
+/// One more mount.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct BindMount {
-    /// Where it is on the host.
-    pub source: HostPath,
+pub struct MountSpec {
     /// Where the container sees it.
     pub target: InsidePath,
-    /// True: it cannot be changed through this mount.
-    pub read_only: bool,
+    /// The file system's type, or `bind`.
+    pub kind: String,
+    /// The host's path for a bind mount, else what the file system takes.
+    pub source: String,
+    /// Options as in mount(8).
+    pub options: Vec<String>,
 }
 
 /// A container made of a directory and a command.
@@ -75,8 +58,8 @@ pub struct RootfsSpec {
     pub env: Vec<String>,
     /// Working directory; `/` when empty.
     pub cwd: String,
-    /// Host directories and files.
-    pub mounts: Vec<BindMount>,
+    /// Mounts beside the usual ones.
+    pub mounts: Vec<MountSpec>,
     /// True: the root cannot be written to.
     pub read_only: bool,
     /// User and group id inside.
@@ -120,8 +103,8 @@ pub struct ContainerSpec {
     pub network: NetworkMode,
     /// Its host name; its own name when `None`.
     pub hostname: Option<String>,
-    /// The signal that asks it to end (number); SIGTERM by default.
-    pub stop_signal: i32,
+    /// The signal that asks it to end (number), where it is not the bundle's or SIGTERM.
+    pub stop_signal: Option<i32>,
 }
 
 impl ContainerSpec {
@@ -138,7 +121,7 @@ impl ContainerSpec {
             runtime,
             network: NetworkMode::None,
             hostname: None,
-            stop_signal: libc::SIGTERM,
+            stop_signal: None,
         }
     }
 
@@ -162,6 +145,8 @@ pub struct GroupSpec {
     pub restart_policy: RestartPolicy,
     /// The recovery of containers that name none.
     pub recovery: RecoveryPolicy,
+    /// So long the next group waits for this one.
+    pub timeout: Duration,
 }
 
 impl GroupSpec {
@@ -173,6 +158,7 @@ impl GroupSpec {
             status_goal,
             restart_policy,
             recovery: RecoveryPolicy::default(),
+            timeout: Duration::from_secs(30),
         };
         vec![
             group("data", StatusGoal::Mounted, RestartPolicy::System),

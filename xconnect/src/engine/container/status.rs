@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::{RecoveryPolicy, RestartPolicy};
+use super::{RecoveryPolicy, RestartPolicy, StatusGoal};
 use crate::graph::ProcessId;
 use crate::ids::{ContainerName, Role};
 
@@ -66,38 +66,12 @@ impl fmt::Display for State {
     }
 }
 
-/// The state at which a container counts as arrived.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum StatusGoal {
-    /// Its file system is there; it is not run.
-    Mounted,
-    /// Its first process runs.
-    #[default]
-    Started,
-    /// It said so with `POST /signal`.
-    Ready,
-}
-
-impl StatusGoal {
-    /// The name in manifests and in the control API.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Mounted => "MOUNTED",
-            Self::Started => "STARTED",
-            Self::Ready => "READY",
-        }
-    }
-
-    /// True if a container in `state` has arrived.
-    #[must_use]
-    pub fn reached(self, state: State) -> bool {
-        match self {
-            Self::Mounted => matches!(state, State::Mounted | State::Started | State::Ready),
-            Self::Started => state.is_running(),
-            Self::Ready => state == State::Ready,
-        }
+/// True if a container in `state` has arrived at `goal`.
+pub(crate) fn reached(goal: StatusGoal, state: State) -> bool {
+    match goal {
+        StatusGoal::Mounted => matches!(state, State::Mounted | State::Started | State::Ready),
+        StatusGoal::Started => state.is_running(),
+        StatusGoal::Ready => state == State::Ready,
     }
 }
 

@@ -38,6 +38,35 @@ pub(crate) fn load(bundle: &Path) -> Result<Bundle, Error> {
     Ok(Bundle { config, rootfs, owner })
 }
 
+/// The signal that ends a bundle's program politely, as image converters note it down (OCI image
+/// specification, annotations made of the configuration).
+pub(crate) fn stop_signal(bundle: &Path) -> Option<i32> {
+    let config: Value = serde_json::from_slice(&fs::read(bundle.join("config.json")).ok()?).ok()?;
+    signal_number(config["annotations"]["org.opencontainers.image.stopSignal"].as_str()?)
+}
+
+fn signal_number(name: &str) -> Option<i32> {
+    let number = match name.trim().trim_start_matches("SIG") {
+        "HUP" => libc::SIGHUP,
+        "INT" => libc::SIGINT,
+        "QUIT" => libc::SIGQUIT,
+        "KILL" => libc::SIGKILL,
+        "USR1" => libc::SIGUSR1,
+        "USR2" => libc::SIGUSR2,
+        "TERM" => libc::SIGTERM,
+        "WINCH" => libc::SIGWINCH,
+        "PWR" => libc::SIGPWR,
+        other => return real_time(other).or_else(|| other.parse().ok().filter(|n| (1..=64).contains(n))),
+    };
+    Some(number)
+}
+
+/// `RTMIN+3` is what systemd as a container's first process wants.
+fn real_time(name: &str) -> Option<i32> {
+    let plus = name.strip_prefix("RTMIN+")?.parse::<i32>().ok()?;
+    Some(libc::SIGRTMIN() + plus).filter(|number| *number <= libc::SIGRTMAX())
+}
+
 /// The id on the host of id 0 inside.
 fn host_id(mappings: &Value) -> u32 {
     let zero = mappings.as_array().into_iter().flatten().find(|map| map["containerID"] == 0);
@@ -52,7 +81,9 @@ pub(crate) fn adapt(request: &Request, bundle_dir: &Path, bundle: &mut Bundle, r
     config["process"]["terminal"] = json!(false);
     let missing: Vec<Value> = {
         let has = |kind: &Value| {
-            config["linux"]["namespaces"].as_array().is_some_and(|all| all.iter().any(|n| n["type"] == kind["type"]))
+            config["linux"]["namespaces"]
+                .as_array()
+                .is_some_and(|all| all.iter().any(|n| n["type"] == kind["type"]))
         };
         let wanted = oci::namespaces(NetworkMode::Host, false);
         wanted.as_array().into_iter().flatten().filter(|kind| !has(kind)).cloned().collect()
@@ -64,7 +95,8 @@ pub(crate) fn adapt(request: &Request, bundle_dir: &Path, bundle: &mut Bundle, r
     for mount in config["mounts"].as_array_mut().into_iter().flatten() {
         let options = mount["options"].as_array();
         let is_bind = mount["type"] == "bind"
-            || options.is_some_and(|options| options.iter().any(|option| option == "bind" || option == "rbind"));
+            || options
+                .is_some_and(|options| options.iter().any(|option| option == "bind" || option == "rbind"));
         if let (true, Some(source)) = (is_bind, mount["source"].as_str())
             && !source.starts_with('/')
         {
@@ -91,6 +123,16 @@ mod tests {
                             "linux": {"seccomp": {"defaultAction": "SCMP_ACT_ERRNO"}}});
         let error = bundle(&config).1.err().unwrap().to_string();
         assert!(error.contains("config.json: linux.seccomp"), "{error}");
+    }
+
+    #[test]
+    fn stop_signals_have_names_and_numbers() {
+        for (name, number) in [("SIGINT", 2), ("TERM", 15), ("9", 9), ("SIGRTMIN+3", 37)] {
+            assert_eq!(signal_number(name), Some(number), "{name}");
+        }
+        for name in ["", "SIGNAL", "0", "65", "RTMIN+99"] {
+            assert_eq!(signal_number(name), None, "{name}");
+        }
     }
 
     #[test]

@@ -87,8 +87,12 @@ pub(crate) fn join_shims(root: &str) -> io::Result<()> {
 
 /// The folders of one container's cgroup.
 fn groups(folder: &str) -> io::Result<Vec<PathBuf>> {
-    let containers = hierarchies()?.into_iter().filter(|(_, kind)| matches!(kind, Kind::Controllers | Kind::Unified));
-    Ok(containers.map(|(mount, _)| mount.join(folder.trim_start_matches('/'))).filter(|path| path.is_dir()).collect())
+    let containers =
+        hierarchies()?.into_iter().filter(|(_, kind)| matches!(kind, Kind::Controllers | Kind::Unified));
+    Ok(containers
+        .map(|(mount, _)| mount.join(folder.trim_start_matches('/')))
+        .filter(|path| path.is_dir())
+        .collect())
 }
 
 /// Kills every process of a container's cgroup.
@@ -123,7 +127,10 @@ fn kill_group(group: &Path) -> io::Result<()> {
 
 fn subgroups(group: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(group).into_iter().flatten().flatten();
-    entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()).collect()
+    entries
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| entry.path())
+        .collect()
 }
 
 /// Kills what is left in a container's cgroup and removes it. Blocks up to two seconds.

@@ -108,8 +108,7 @@ pub(crate) struct Ended {
 /// Writes a file so that a reader sees the old or the new content, whenever either dies.
 pub(crate) fn write_atomic(path: &Path, value: &impl Serialize) -> io::Result<()> {
     let new = path.with_extension("new");
-    let mut file =
-        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
     file.write_all(&serde_json::to_vec(value)?)?;
     fs::rename(&new, path)
 }

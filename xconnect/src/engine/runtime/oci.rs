@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::Request;
-use crate::engine::container::{BindMount, IdMapping, NetworkMode, RootfsSpec};
+use crate::engine::container::{IdMapping, MountSpec, NetworkMode, RootfsSpec};
 
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -92,7 +92,7 @@ pub(crate) fn finish(request: &Request, config: &mut Value) {
 /// The namespaces that every container has.
 pub(crate) fn namespaces(network: NetworkMode, user: bool) -> Value {
     let mut kinds = vec!["pid", "mount", "ipc", "uts"];
-    if network == NetworkMode::None {
+    if network != NetworkMode::Host {
         kinds.push("network");
     }
     if user {
@@ -112,7 +112,9 @@ fn mount(destination: &str, kind: &str, options: &[&str]) -> Value {
 
 fn mounts(network: NetworkMode, spec: &RootfsSpec, user_namespace: bool) -> Value {
     let mut pts = vec!["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"];
-    if !user_namespace || spec.gid_map.iter().any(|map| (map.inside..map.inside.saturating_add(map.count)).contains(&5)) {
+    if !user_namespace
+        || spec.gid_map.iter().any(|map| (map.inside..map.inside.saturating_add(map.count)).contains(&5))
+    {
         pts.push("gid=5");
     }
     let sys = if user_namespace && network == NetworkMode::Host {
@@ -132,12 +134,15 @@ fn mounts(network: NetworkMode, spec: &RootfsSpec, user_namespace: bool) -> Valu
         mount("/run", "tmpfs", &["nosuid", "nodev", "mode=755"]),
         mount("/tmp", "tmpfs", &["nosuid", "nodev", "mode=1777"]),
     ];
-    all.extend(spec.mounts.iter().map(bind));
+    all.extend(spec.mounts.iter().map(further));
     Value::Array(all)
 }
 
-fn bind(mount: &BindMount) -> Value {
-    let access = if mount.read_only { "ro" } else { "rw" };
-    json!({ "destination": mount.target.as_str(), "type": "none", "source": mount.source.as_str(),
-            "options": ["rbind", "nosuid", "nodev", access] })
+fn further(mount: &MountSpec) -> Value {
+    let mut options = mount.options.clone();
+    let kind = if mount.kind == "bind" { "none" } else { mount.kind.as_str() };
+    if mount.kind == "bind" && !options.iter().any(|option| option == "bind" || option == "rbind") {
+        options.push("rbind".to_owned());
+    }
+    json!({ "destination": mount.target.as_str(), "type": kind, "source": mount.source, "options": options })
 }

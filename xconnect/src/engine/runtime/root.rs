@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::mount::{MountFlags, MountPropagationFlags};
+use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 
 use super::Error;
 use crate::sys::process;
@@ -45,6 +45,12 @@ pub(crate) fn stack(layers: &Path, lower: &Path, owner: (u32, u32)) -> Result<Pa
     rustix::mount::mount("xconnect", &merged, "overlay", MountFlags::empty(), options.as_c_str())
         .map_err(|error| Error::path("mount an overlay on", lower)(error.into()))?;
     Ok(merged)
+}
+
+/// Takes both layers away from this namespace.
+pub(crate) fn unstack(layers: &Path) {
+    // Not there is as good; the namespace takes the rest along when it dies.
+    let _ = rustix::mount::unmount(layers, UnmountFlags::DETACH);
 }
 
 fn open(path: &Path) -> Result<File, Error> {
