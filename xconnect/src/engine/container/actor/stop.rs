@@ -1,0 +1,106 @@
+//! Ending a container: politely, then by force.
+
+use std::io;
+
+use tokio::time::Instant;
+
+use super::{Actor, Flow, Next};
+use crate::engine::container::{RuntimeSpec, State};
+use crate::engine::runtime::{bundle, cgroup};
+use crate::engine::shim;
+use crate::sys::process;
+
+impl Actor {
+    /// Asks the container to end, and remembers what follows.
+    pub(super) async fn stop(&mut self, next: Next) -> Flow {
+        self.next = next;
+        self.restart_at = None;
+        let external = self.spec.runtime == RuntimeSpec::External || self.record.external.is_some();
+        if external || (self.instance.is_none() && self.starting.is_none()) {
+            return self.skip_to(next).await;
+        }
+        let first = self.state != State::Stopping || self.kill_at.is_none();
+        self.set_state(State::Stopping);
+        if first {
+            self.kill_at = Some(Instant::now() + self.context.config.stop_grace);
+        }
+        if let Some(instance) = &self.instance {
+            let signal = self.record.stop_signal;
+            let init = instance.process.pid;
+            // The kernel keeps signals without a handler from the first process of a PID namespace;
+            // anywhere else it would end by it.
+            let signal = if process::takes_default_action(init, signal) { libc::SIGKILL } else { signal };
+            if let Err(error) = instance.signal(signal) {
+                tracing::warn!(container = %self.spec.name, %error, "cannot signal the container");
+            }
+        }
+        Flow::Continue
+    }
+
+    /// No process is there: what follows is due at once.
+    async fn skip_to(&mut self, next: Next) -> Flow {
+        self.next = Next::Recover;
+        match next {
+            Next::Remove => return self.remove(),
+            Next::Restart => return self.start().await,
+            Next::Hold => self.set_state(State::Blocked),
+            Next::Rest | Next::Recover => self.set_state(State::Stopped),
+        }
+        Flow::Continue
+    }
+
+    /// The grace is over.
+    pub(super) async fn escalate(&mut self) -> Flow {
+        self.kill_at = Some(Instant::now() + self.context.config.stop_grace);
+        if let Some(instance) = &self.instance {
+            tracing::warn!(container = %self.spec.name, "the container did not end in time: killing it");
+            if let Err(error) = instance.signal(libc::SIGKILL) {
+                tracing::warn!(container = %self.spec.name, %error, "cannot kill the container");
+            }
+            let folder = cgroup::folder(&self.context.config.cgroup_root, self.spec.name.as_str());
+            self.blocking(move || cgroup::kill(&folder)).await;
+        } else {
+            tracing::warn!(container = %self.spec.name, "the container is still being made: giving it up");
+            self.clean_up().await;
+        }
+        Flow::Continue
+    }
+
+    /// Removes whatever a run left, where its shim did not.
+    pub(super) async fn clean_up(&mut self) {
+        let (dir, root) = (self.dir.clone(), self.context.config.cgroup_root.clone());
+        let name = self.spec.name.to_string();
+        self.blocking(move || shim::clean_up(&dir, &root, &name)).await;
+    }
+
+    async fn blocking(&mut self, work: impl FnOnce() -> io::Result<()> + Send + 'static) {
+        let result = tokio::task::spawn_blocking(work).await;
+        if let Err(error) = result.map_err(io::Error::other).and_then(|result| result) {
+            tracing::warn!(container = %self.spec.name, %error, "cannot clean up after the container");
+        }
+    }
+
+    /// Forgets the container; its log stays.
+    pub(super) fn remove(&mut self) -> Flow {
+        self.instance = None;
+        self.record = super::Record::default();
+        self.recovery.reset();
+        self.set_state(State::Installed);
+        match std::fs::remove_dir_all(self.dir.path()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(container = %self.spec.name, %error, "cannot remove the container's records");
+            }
+            _ => {}
+        }
+        Flow::End
+    }
+
+    /// The signal that asks the container to end: its manifest's, its image's, SIGTERM.
+    pub(super) fn stop_signal(&self) -> i32 {
+        let from_image = || match &self.spec.runtime {
+            RuntimeSpec::Bundle(path) => bundle::stop_signal(path),
+            _ => None,
+        };
+        self.spec.stop_signal.or_else(from_image).unwrap_or(libc::SIGTERM)
+    }
+}

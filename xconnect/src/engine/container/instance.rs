@@ -1,0 +1,141 @@
+//! One run of a container: its first process and its shim, held by pidfd.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::process::{WaitId, WaitIdOptions};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::time::Instant;
+
+use crate::graph::ProcessId;
+use crate::sys::process;
+
+/// How long a shim may take to clean up after its container.
+const CLEAN_UP: Duration = Duration::from_secs(10);
+
+/// A run that is known to have existed.
+pub(crate) struct Instance {
+    pub(crate) id: String,
+    pub(crate) process: ProcessId,
+    init: Option<AsyncFd<OwnedFd>>,
+    shim: Option<AsyncFd<OwnedFd>>,
+    /// Set while the shim is cleaning up.
+    clean_up_until: Option<Instant>,
+}
+
+/// What happened to a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// Its first process ended; the shim is cleaning up.
+    InitGone,
+    /// Its shim was killed; the container runs on.
+    ShimGone,
+    /// It is over and the shim cleaned up.
+    Over,
+    /// It is over, and somebody else has to clean up.
+    OverAlone,
+}
+
+fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::register_with_interest(fd, Interest::READABLE).map_err(Into::into)
+}
+
+impl Instance {
+    /// A run with what is still there of it. A first process that is gone already is fine where there
+    /// is a shim to tell about it.
+    pub(crate) fn open(id: String, pid: u32, start: u64, shim: Option<OwnedFd>) -> io::Result<Self> {
+        let shim = shim.map(watch).transpose()?;
+        let init = match process::open_verified(pid, start) {
+            Ok(fd) => Some(watch(fd)?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && shim.is_some() => None,
+            Err(error) => return Err(error),
+        };
+        let clean_up_until = init.is_none().then(|| Instant::now() + CLEAN_UP);
+        Ok(Self { id, process: ProcessId { pid, start: Some(start) }, init, shim, clean_up_until })
+    }
+
+    /// True while its first process is there, as far as it was seen.
+    pub(crate) fn is_running(&self) -> bool {
+        self.clean_up_until.is_none()
+    }
+
+    /// Sends a signal to the first process.
+    pub(crate) fn signal(&self, signal: i32) -> io::Result<()> {
+        match &self.init {
+            Some(init) => process::send_signal(init.get_ref(), signal),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits for the next event. Can be dropped and called again.
+    pub(crate) async fn event(&mut self) -> Event {
+        let is_alive =
+            |process: ProcessId| process.start.is_some_and(|start| process::is_alive(process.pid, start));
+        match (&self.shim, self.clean_up_until) {
+            (Some(shim), None) => tokio::select! {
+                biased;
+                () = gone(shim) => {
+                    reap(shim);
+                    self.shim = None;
+                    if is_alive(self.process) {
+                        return Event::ShimGone;
+                    }
+                    self.clean_up_until = Some(Instant::now());
+                    Event::Over
+                }
+                () = optional(self.init.as_ref()) => {
+                    self.clean_up_until = Some(Instant::now() + CLEAN_UP);
+                    Event::InitGone
+                }
+            },
+            (Some(shim), Some(deadline)) => {
+                let over = tokio::time::timeout_at(deadline, gone(shim)).await;
+                if over.is_ok() { Event::Over } else { Event::OverAlone }
+            }
+            (None, _) => {
+                optional(self.init.as_ref()).await;
+                Event::OverAlone
+            }
+        }
+    }
+
+    /// Reaps the shim, if it is a dead child of ours.
+    pub(crate) fn finish(&self) {
+        if let Some(shim) = &self.shim {
+            reap(shim);
+        }
+    }
+}
+
+async fn optional(fd: Option<&AsyncFd<OwnedFd>>) {
+    match fd {
+        Some(fd) => gone(fd).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A pidfd is readable from its process's end on (pidfd_open(2)).
+async fn gone(fd: &AsyncFd<OwnedFd>) {
+    if fd.readable().await.is_err() {
+        // Only when the runtime is shutting down.
+        std::future::pending::<()>().await;
+    }
+}
+
+fn reap(shim: &AsyncFd<OwnedFd>) {
+    // ECHILD: another engine started it.
+    let _ = rustix::process::waitid(
+        WaitId::PidFd(shim.get_ref().as_fd()),
+        WaitIdOptions::EXITED | WaitIdOptions::NOHANG,
+    );
+}
+
+/// Waits for the end of a shim that could not make its container, and reaps it.
+pub(crate) async fn outlive(shim: OwnedFd) {
+    if let Ok(shim) = watch(shim) {
+        let _ = tokio::time::timeout(CLEAN_UP, gone(&shim)).await;
+        reap(&shim);
+    }
+}

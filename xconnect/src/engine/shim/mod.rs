@@ -1,0 +1,200 @@
+//! The shim: a small single-threaded process beside each container, its parent, which outlives the
+//! engine and keeps the exit status. It is this same program, executed anew: the runtime library
+//! clones processes, which must never happen in a process with threads.
+
+mod create;
+mod lock;
+mod log;
+mod serve;
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
+
+use super::runtime::files::{self, ContainerDir};
+use super::runtime::{Request, cgroup};
+use crate::sys::process;
+
+/// The first argument that makes this program a shim.
+const VERB: &str = "shim";
+
+/// Longest report read; what a runtime has to say about an error fits.
+const REPORT_MAX: usize = 64 * 1024;
+
+/// Becomes a shim, and never returns, if the program was started as one. Must be the first thing that
+/// `main` does: before any thread, any descriptor and any logging.
+pub fn run_if_asked() {
+    let mut args = std::env::args_os().skip(1);
+    if args.next().is_some_and(|verb| verb == VERB)
+        && let (Some(dir), Some(id), None) = (args.next(), args.next(), args.next())
+    {
+        main(Path::new(&dir), &id.to_string_lossy());
+    }
+}
+
+/// Runs the container of the directory `dir` in this process, which must be single-threaded and hold
+/// no descriptor but the standard ones, and exits with it.
+pub(crate) fn main(dir: &Path, id: &str) -> ! {
+    serve::main(dir, id)
+}
+
+/// How the engine starts a shim.
+#[derive(Debug, Clone)]
+pub struct ShimCommand {
+    /// The program.
+    pub program: PathBuf,
+    /// Arguments before the shim's own.
+    pub args: Vec<OsString>,
+}
+
+impl ShimCommand {
+    /// This very program, even if its file was replaced meanwhile.
+    #[must_use]
+    pub fn current_exe() -> Self {
+        Self { program: PathBuf::from("/proc/self/exe"), args: vec![VERB.into()] }
+    }
+}
+
+/// What the shim says once, on the pipe that is its standard error.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Report {
+    /// The program runs: its pid on the host and its start time.
+    Started { pid: u32, start: u64 },
+    /// It could not be started.
+    Error(String),
+}
+
+/// Why a container does not run.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("cannot write {}: {source}", path.display())]
+    Write { path: PathBuf, source: io::Error },
+    #[error("cannot start the shim: {0}")]
+    Spawn(io::Error),
+    #[error("cannot read the shim's report: {0}")]
+    Report(io::Error),
+    #[error("the shim ended without a report{}", detail(.0))]
+    Silent(String),
+    #[error("{message}{}", detail(.log))]
+    Create { message: String, log: String },
+}
+
+fn detail(log: &str) -> String {
+    match log.lines().map(str::trim).find(|line| !line.is_empty()) {
+        Some(line) => format!(" ({line})"),
+        None => String::new(),
+    }
+}
+
+/// A shim that is making its container.
+pub(crate) struct Starting {
+    report: pipe::Receiver,
+    pub(crate) shim: OwnedFd,
+    pub(crate) shim_pid: u32,
+}
+
+/// Starts a shim for `request`, after making an end of any other shim of this container.
+pub(crate) fn spawn(command: &ShimCommand, dir: &ContainerDir, request: &Request) -> Result<Starting, Error> {
+    let write = |path: PathBuf| move |source| Error::Write { path, source };
+    dir.create().map_err(write(dir.path().to_owned()))?;
+    files::write_atomic(&dir.request(), request).map_err(write(dir.request()))?;
+    evict(dir).map_err(write(dir.lock()))?;
+    for stale in [dir.running(), dir.exit()] {
+        match std::fs::remove_file(&stale) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(write(stale)(error)),
+            _ => {}
+        }
+    }
+    let (read, report) = io::pipe().map_err(Error::Spawn)?;
+    let child = Command::new(&command.program)
+        .args(&command.args)
+        .arg(dir.path())
+        .arg(&request.id)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(report)
+        .spawn()
+        .map_err(Error::Spawn)?;
+    let shim_pid = child.id();
+    let pid = i32::try_from(shim_pid).ok().and_then(rustix::process::Pid::from_raw);
+    let pid = pid.ok_or_else(|| Error::Spawn(io::ErrorKind::InvalidData.into()))?;
+    // Our own child: until it is waited for, its number cannot be anybody else's.
+    let shim = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())
+        .map_err(|error| Error::Spawn(error.into()))?;
+    let report = pipe::Receiver::from_owned_fd(read.into()).map_err(Error::Spawn)?;
+    Ok(Starting { report, shim, shim_pid })
+}
+
+impl Starting {
+    /// Waits until the container runs, or cannot. Safe to be dropped half-way only together with the
+    /// shim.
+    pub(crate) async fn wait(&mut self) -> Result<(u32, u64), Error> {
+        let mut said = Vec::new();
+        let report = loop {
+            let text = String::from_utf8_lossy(&said);
+            let mut lines = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+            if let Some(report) = lines.find_map(|line| serde_json::from_str::<Report>(line).ok()) {
+                break report;
+            }
+            let mut buffer = [0; 4096];
+            let n = self.report.read(&mut buffer).await.map_err(Error::Report)?;
+            if n == 0 || said.len() > REPORT_MAX {
+                return Err(Error::Silent(text.into_owned()));
+            }
+            said.extend_from_slice(&buffer[..n]);
+        };
+        match report {
+            Report::Started { pid, start } => Ok((pid, start)),
+            Report::Error(message) => {
+                let log = String::from_utf8_lossy(&said);
+                let log = log.lines().find(|line| serde_json::from_str::<Report>(line).is_err());
+                Err(Error::Create { message, log: log.unwrap_or_default().to_owned() })
+            }
+        }
+    }
+}
+
+/// How long the end of a former shim may take.
+const EVICTION: Duration = Duration::from_secs(5);
+
+/// Makes an end of whatever shim holds the container's lock, so that the next one is alone.
+fn evict(dir: &ContainerDir) -> io::Result<()> {
+    let deadline = Instant::now() + EVICTION;
+    while let Some((pid, start)) = lock::holder(&dir.lock())? {
+        if Instant::now() >= deadline {
+            return Err(io::Error::other(format!("the shim with pid {pid} does not end")));
+        }
+        match process::open_verified(pid, start) {
+            Ok(pidfd) => {
+                tracing::warn!(pid, dir = %dir.path().display(), "ending a shim that nobody waits for");
+                process::send_signal(&pidfd, libc::SIGKILL)?;
+                process::wait_exit(&pidfd, EVICTION)?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // A half-made container holds a duplicate of the lock; it is still in its shim's session.
+                process::kill_session(pid, start)?;
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Removes all that a run of a container left behind, killing what is left of it. Blocks for a while.
+pub(crate) fn clean_up(dir: &ContainerDir, cgroup_root: &str, name: &str) -> io::Result<()> {
+    let folder = cgroup::folder(cgroup_root, name);
+    cgroup::kill(&folder)?;
+    evict(dir)?;
+    cgroup::remove(&folder)?;
+    dir.remove_run();
+    Ok(())
+}

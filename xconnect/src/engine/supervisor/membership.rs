@@ -1,0 +1,35 @@
+//! Which container a process is in: by its mount namespace, else by its ancestors.
+
+use crate::engine::container::mount_namespace;
+use crate::ids::ContainerName;
+use crate::sys::process;
+
+/// Where a container lives.
+pub(super) struct Home<'a> {
+    pub(super) name: &'a ContainerName,
+    /// Its first process.
+    pub(super) pid: u32,
+    pub(super) mount_namespace: Option<u64>,
+}
+
+/// Longest chain of ancestors looked at.
+const DEPTH: usize = 256;
+
+/// The container of `pid`. The mount namespace tells for everything that joined the container, by
+/// whatever way; the ancestors tell for what made itself another namespace inside.
+pub(super) fn find<'a>(pid: u32, homes: &[Home<'a>]) -> Option<&'a ContainerName> {
+    let host = mount_namespace(std::process::id());
+    let mut at = pid;
+    for _ in 0..DEPTH {
+        if let Some(home) = homes.iter().find(|home| home.pid == at) {
+            return Some(home.name);
+        }
+        let namespace = mount_namespace(at).filter(|namespace| Some(*namespace) != host);
+        if let Some(home) = homes.iter().find(|home| namespace.is_some() && home.mount_namespace == namespace)
+        {
+            return Some(home.name);
+        }
+        at = process::parent(at).ok().filter(|parent| *parent > 1)?;
+    }
+    None
+}
