@@ -1,9 +1,17 @@
 //! The graph of links: made from containers and their manifests (resolve), compared (diff), and written
 //! as JSON (wire). Pure: no clock, no file, no socket.
 
+mod check;
 mod link;
+pub mod plan;
+mod resolve;
+#[cfg(test)]
+mod tests;
+pub mod wire;
 
-pub use link::{
-    End, Forward, Grant, Graph, Identity, Limits, Link, Presence, ProcessId, Refusal, ServiceType,
-    SocketType, UnixOptions,
-};
+pub use check::check;
+pub use link::{End, Grant, Graph, Link, Presence, ProcessId, Refusal};
+pub use plan::{Plan, Step, diff};
+pub use resolve::{HostServices, MANAGEMENT_ROLE, resolve, resolve_with};
+
+pub use crate::manifest::{Forward, Identity, Limits, ServiceType, SocketType, UnixOptions};

@@ -1,0 +1,177 @@
+//! Graph JSON into links. Every entry is judged by itself, so that one that makes no sense does not
+//! take the others with it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde_json::Value;
+
+use super::entry::LinkEntry;
+use super::presence;
+use crate::graph::link::{End, Grant, Graph, Link, Refusal};
+use crate::ids::{ContainerName, InsidePath, LinkKey, Role, ServiceName};
+use crate::manifest::{Identity, ServiceType};
+
+/// Longest reason shown, in characters.
+const SHOWN_MAX: usize = 300;
+
+/// What is wrong with one entry, or with the text as a whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EntryError {
+    index: Option<usize>,
+    path: String,
+    message: String,
+}
+
+impl EntryError {
+    fn new(index: Option<usize>, path: impl Into<String>, message: impl fmt::Display) -> Self {
+        let plain = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+        let clip = |text: String| text.chars().take(SHOWN_MAX).map(plain).collect();
+        Self { index, path: clip(path.into()), message: clip(message.to_string()) }
+    }
+
+    /// The number of the entry, from 0; `None`: the text as a whole.
+    #[must_use]
+    pub fn index(&self) -> Option<usize> {
+        self.index
+    }
+
+    /// The place in the entry, as a JSON path; empty for the entry as a whole.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// What is wrong.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+}
+
+impl fmt::Display for EntryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(index) = self.index {
+            write!(f, "[{index}]")?;
+            if !self.path.is_empty() {
+                write!(f, ".{}", self.path)?;
+            }
+            f.write_str(": ")?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for EntryError {}
+
+/// The good entries of a graph, and what is wrong with the others.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Parsed {
+    /// The links.
+    pub graph: Graph,
+    /// The entries left out.
+    pub errors: Vec<EntryError>,
+}
+
+/// Reads a graph of which every entry must be good.
+///
+/// # Errors
+/// What is wrong with each bad entry, or with the text as a whole.
+pub fn parse(bytes: &[u8]) -> Result<Graph, Vec<EntryError>> {
+    let parsed = parse_each(bytes).map_err(|error| vec![error])?;
+    if parsed.errors.is_empty() { Ok(parsed.graph) } else { Err(parsed.errors) }
+}
+
+/// Reads the good entries of a graph. Of two with the same key the first stands.
+///
+/// # Errors
+/// The text is not a JSON array.
+pub fn parse_each(bytes: &[u8]) -> Result<Parsed, EntryError> {
+    let entries: Vec<Value> = serde_json::from_slice(bytes)
+        .map_err(|error| EntryError::new(None, "", format_args!("not a graph: {error}")))?;
+    let mut parsed = Parsed::default();
+    let mut seen: BTreeMap<LinkKey, usize> = BTreeMap::new();
+    for (index, value) in entries.into_iter().enumerate() {
+        let entry: LinkEntry = match serde_path_to_error::deserialize(value) {
+            Ok(entry) => entry,
+            Err(error) => {
+                let path = error.path().to_string();
+                let path = if path == "." { "" } else { &path };
+                parsed.errors.push(EntryError::new(Some(index), path, error.inner()));
+                continue;
+            }
+        };
+        let revision = entry.revision.clone();
+        match link(entry) {
+            Err(wrong) => {
+                let errors = wrong.into_iter();
+                let errors = errors.map(|(path, message)| EntryError::new(Some(index), path, message));
+                parsed.errors.extend(errors);
+            }
+            Ok(link) => {
+                if let Some(first) = seen.get(&link.key) {
+                    let message = format_args!("is the same link as entry {first}: {}", link.key);
+                    parsed.errors.push(EntryError::new(Some(index), "", message));
+                    continue;
+                }
+                seen.insert(link.key.clone(), index);
+                parsed.graph.revision = parsed.graph.revision.or(revision);
+                parsed.graph.links.insert(link.key.clone(), link);
+            }
+        }
+    }
+    Ok(parsed)
+}
+
+/// A field and what is wrong with it.
+type Wrong = (&'static str, String);
+
+fn link(entry: LinkEntry) -> Result<Link, Vec<Wrong>> {
+    let mut wrong: Vec<Wrong> = Vec::new();
+    let mut check = |field, error: String| wrong.push((field, error));
+    let mut kept = |field, result: Result<(), String>| {
+        if let Err(error) = result {
+            check(field, error);
+        }
+    };
+    let kind = ServiceType::from_name(&entry.kind);
+    kept("type", kind.map(drop).ok_or_else(|| format!("there is no type {:?}", entry.kind)));
+    let name = ServiceName::new(entry.name.as_str());
+    kept("name", name.as_ref().map(drop).map_err(ToString::to_string));
+    let consumer = ContainerName::new(entry.consumer.as_str());
+    kept("consumer", consumer.as_ref().map(drop).map_err(ToString::to_string));
+    let provider = ContainerName::new(entry.provider.as_str());
+    kept("provider", provider.as_ref().map(drop).map_err(ToString::to_string));
+    let role = if entry.role.is_empty() { Ok(Role::any()) } else { Role::new(entry.role.as_str()) };
+    kept("role", role.as_ref().map(drop).map_err(ToString::to_string));
+    let socket = InsidePath::new(&entry.socket);
+    kept("socket", socket.as_ref().map(drop).map_err(ToString::to_string));
+    let target = InsidePath::new(&entry.target).and_then(|path| path.check_creatable().map(|()| path));
+    kept("target", target.as_ref().map(drop).map_err(ToString::to_string));
+    let (Some(kind), Ok(service), Ok(consumer), Ok(provider), Ok(role), Ok(socket), Ok(target)) =
+        (kind, name, consumer, provider, role, socket, target)
+    else {
+        return Err(wrong);
+    };
+    let options = entry.options.unwrap_or_default();
+    let grant = match &options.refused {
+        Some(reason) => Err(Refusal::Other(reason.clone())),
+        None => Ok(Grant::new(role.clone(), Identity { uid: options.uid, gid: options.gid })),
+    };
+    let interface = if entry.interface.is_empty() { kind.as_str().to_owned() } else { entry.interface };
+    Ok(Link {
+        consumer: presence(entry.consumer_pid, entry.consumer_start, consumer.is_host()),
+        provider: End {
+            presence: presence(entry.provider_pid, entry.provider_start, provider.is_host()),
+            name: provider,
+        },
+        key: LinkKey { consumer, service, target },
+        kind,
+        role,
+        interface,
+        socket,
+        grant,
+        limits: options.limits(),
+        unix: options.unix(),
+    })
+}
