@@ -158,8 +158,9 @@ async fn send(
     writer.write_all(&job.request.bytes).await.map_err(Error::Send)?;
     stats.borrow_mut().request = job.request.bytes.len() as u64;
     // Without an answer in time the body goes all the same (RFC 9110, section 10.1.1).
-    let told = timeout(CONTINUE, go.wait_for(|go| *go != Go::Wait)).await;
-    if matches!(told, Ok(Ok(go)) if *go == Go::Stop) {
+    // Copied at once: the reference holds a lock.
+    let told = timeout(CONTINUE, async { go.wait_for(|go| *go != Go::Wait).await.map(|go| *go) }).await;
+    if matches!(told, Ok(Ok(Go::Stop))) {
         return Ok(());
     }
     let mut left = match job.request.sending {
