@@ -66,6 +66,18 @@ impl FdBudget {
         Self::new(limit.saturating_sub(reserved))
     }
 
+    /// Descriptors that are held for connections or are on their way.
+    #[must_use]
+    pub fn used(&self) -> usize {
+        self.connections.used.load(Ordering::Relaxed) + self.in_flight.used.load(Ordering::Relaxed)
+    }
+
+    /// Descriptors that may be held in all.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.connections.capacity + self.in_flight.capacity
+    }
+
     /// The share of one link.
     #[must_use]
     pub fn share(self: &Arc<Self>) -> Arc<LinkShare> {
