@@ -6,12 +6,14 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::process::{Pid, PidfdFlags};
+use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// Reads the start time of a process, in clock ticks since boot (`/proc/PID/stat` field 22, proc(5)).
 ///
@@ -54,7 +56,10 @@ pub fn is_alive(pid: u32, start: u64) -> bool {
 pub fn open_verified(pid: u32, start: u64) -> io::Result<OwnedFd> {
     let number = i32::try_from(pid).ok().and_then(Pid::from_raw);
     let number = number.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
-    let fd = rustix::process::pidfd_open(number, PidfdFlags::empty())?;
+    let fd = match rustix::process::pidfd_open(number, PidfdFlags::empty()) {
+        Err(rustix::io::Errno::SRCH) => return Err(io::ErrorKind::NotFound.into()),
+        result => result?,
+    };
     if is_alive(pid, start) { Ok(fd) } else { Err(io::ErrorKind::NotFound.into()) }
 }
 
@@ -84,6 +89,42 @@ pub fn open_child(pid: u32) -> io::Result<OwnedFd> {
     let number = i32::try_from(pid).ok().and_then(Pid::from_raw);
     let number = number.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
     Ok(rustix::process::pidfd_open(number, PidfdFlags::empty())?)
+}
+
+/// A process whose end can be awaited.
+#[derive(Debug)]
+pub struct Watched(AsyncFd<OwnedFd>);
+
+impl Watched {
+    /// Watches the process behind a pidfd. Must be called in a tokio runtime.
+    ///
+    /// # Errors
+    /// epoll_ctl(2)'s error.
+    pub fn new(pidfd: OwnedFd) -> io::Result<Self> {
+        // SAFETY: an OwnedFd stays open until it is dropped, and this type lends shared references only.
+        Ok(Self(unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }?))
+    }
+
+    /// Waits for the process's end: its pidfd is readable from then on (pidfd_open(2)).
+    pub async fn ended(&self) {
+        if self.0.readable().await.is_err() {
+            // Only when the runtime is shutting down.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Reaps the process if it is a dead child of ours.
+    pub fn reap(&self) {
+        // ECHILD: somebody else's.
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+        let _ = rustix::process::waitid(WaitId::PidFd(self.as_fd()), options);
+    }
+}
+
+impl AsFd for Watched {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.get_ref().as_fd()
+    }
 }
 
 /// Waits until the process behind a pidfd ended, as far as `timeout`.
@@ -256,6 +297,21 @@ fn set_up(name: &[u8]) -> io::Result<()> {
         }
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Lets the test binary be a shim: its own `main` has threads by the time it runs a test.
+#[cfg(all(test, feature = "engine"))]
+mod before_main {
+    // SAFETY: the loader calls each entry of this section once, before `main` and any thread
+    // (gABI, "Initialization and Termination Functions"); the standard library's own entry, which keeps
+    // the arguments, has a number and therefore comes before.
+    #[unsafe(link_section = ".init_array")]
+    #[used]
+    static ENTRY: extern "C" fn() = enter;
+
+    extern "C" fn enter() {
+        crate::engine::shim::run_if_asked();
+    }
 }
 
 #[cfg(test)]

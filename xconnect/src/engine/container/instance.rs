@@ -1,16 +1,13 @@
 //! One run of a container: its first process and its shim, held by pidfd.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use rustix::process::{WaitId, WaitIdOptions};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
 
 use crate::graph::ProcessId;
-use crate::sys::process;
+use crate::sys::process::{self, Watched};
 
 /// How long a shim may take to clean up after its container.
 const CLEAN_UP: Duration = Duration::from_secs(10);
@@ -19,8 +16,8 @@ const CLEAN_UP: Duration = Duration::from_secs(10);
 pub(crate) struct Instance {
     pub(crate) id: String,
     pub(crate) process: ProcessId,
-    init: Option<AsyncFd<OwnedFd>>,
-    shim: Option<AsyncFd<OwnedFd>>,
+    init: Option<Watched>,
+    shim: Option<Watched>,
     /// Set while the shim is cleaning up.
     clean_up_until: Option<Instant>,
 }
@@ -38,17 +35,13 @@ pub(crate) enum Event {
     OverAlone,
 }
 
-fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    AsyncFd::register_with_interest(fd, Interest::READABLE).map_err(Into::into)
-}
-
 impl Instance {
     /// A run with what is still there of it. A first process that is gone already is fine where there
     /// is a shim to tell about it.
     pub(crate) fn open(id: String, pid: u32, start: u64, shim: Option<OwnedFd>) -> io::Result<Self> {
-        let shim = shim.map(watch).transpose()?;
+        let shim = shim.map(Watched::new).transpose()?;
         let init = match process::open_verified(pid, start) {
-            Ok(fd) => Some(watch(fd)?),
+            Ok(fd) => Some(Watched::new(fd)?),
             Err(error) if error.kind() == io::ErrorKind::NotFound && shim.is_some() => None,
             Err(error) => return Err(error),
         };
@@ -64,7 +57,7 @@ impl Instance {
     /// Sends a signal to the first process.
     pub(crate) fn signal(&self, signal: i32) -> io::Result<()> {
         match &self.init {
-            Some(init) => process::send_signal(init.get_ref(), signal),
+            Some(init) => process::send_signal(init, signal),
             None => Ok(()),
         }
     }
@@ -76,8 +69,8 @@ impl Instance {
         match (&self.shim, self.clean_up_until) {
             (Some(shim), None) => tokio::select! {
                 biased;
-                () = gone(shim) => {
-                    reap(shim);
+                () = shim.ended() => {
+                    shim.reap();
                     self.shim = None;
                     if is_alive(self.process) {
                         return Event::ShimGone;
@@ -91,7 +84,7 @@ impl Instance {
                 }
             },
             (Some(shim), Some(deadline)) => {
-                let over = tokio::time::timeout_at(deadline, gone(shim)).await;
+                let over = tokio::time::timeout_at(deadline, shim.ended()).await;
                 if over.is_ok() { Event::Over } else { Event::OverAlone }
             }
             (None, _) => {
@@ -104,38 +97,22 @@ impl Instance {
     /// Reaps the shim, if it is a dead child of ours.
     pub(crate) fn finish(&self) {
         if let Some(shim) = &self.shim {
-            reap(shim);
+            shim.reap();
         }
     }
 }
 
-async fn optional(fd: Option<&AsyncFd<OwnedFd>>) {
+async fn optional(fd: Option<&Watched>) {
     match fd {
-        Some(fd) => gone(fd).await,
+        Some(fd) => fd.ended().await,
         None => std::future::pending().await,
     }
 }
 
-/// A pidfd is readable from its process's end on (pidfd_open(2)).
-async fn gone(fd: &AsyncFd<OwnedFd>) {
-    if fd.readable().await.is_err() {
-        // Only when the runtime is shutting down.
-        std::future::pending::<()>().await;
-    }
-}
-
-fn reap(shim: &AsyncFd<OwnedFd>) {
-    // ECHILD: another engine started it.
-    let _ = rustix::process::waitid(
-        WaitId::PidFd(shim.get_ref().as_fd()),
-        WaitIdOptions::EXITED | WaitIdOptions::NOHANG,
-    );
-}
-
 /// Waits for the end of a shim that could not make its container, and reaps it.
 pub(crate) async fn outlive(shim: OwnedFd) {
-    if let Ok(shim) = watch(shim) {
-        let _ = tokio::time::timeout(CLEAN_UP, gone(&shim)).await;
-        reap(&shim);
+    if let Ok(shim) = Watched::new(shim) {
+        let _ = tokio::time::timeout(CLEAN_UP, shim.ended()).await;
+        shim.reap();
     }
 }

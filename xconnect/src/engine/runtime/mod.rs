@@ -41,7 +41,7 @@ pub(crate) enum Error {
     Call { action: &'static str, source: io::Error },
     #[error("{0}")]
     Refused(String),
-    #[error("{0}")]
+    #[error("{}", plain(.0))]
     Runtime(#[from] libcontainer::error::LibcontainerError),
     #[error("{0}")]
     Exec(String),
@@ -56,4 +56,11 @@ impl Error {
     pub(crate) fn call<E: Into<io::Error>>(action: &'static str) -> impl FnOnce(E) -> Self {
         move |source| Self::Call { action, source: source.into() }
     }
+}
+
+/// The library's text without the layers that it went through.
+fn plain(error: &libcontainer::error::LibcontainerError) -> String {
+    let text = error.to_string();
+    let last = text.rsplit("error in executing process : ").next().unwrap_or(&text);
+    last.strip_prefix("failed to create container: ").unwrap_or(last).to_owned()
 }

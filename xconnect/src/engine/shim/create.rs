@@ -131,10 +131,8 @@ impl Executor for Exec {
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
         process::default_sigpipe();
         let result = DefaultExecutor {}.exec(spec);
-        if let Err(error) = &result {
-            // The process ends right after this; there is nobody else to tell.
-            let _ = (&*self.failed).write_all(error_text(error).as_bytes());
-        }
+        // The process ends right after this; there is nobody else to tell.
+        let _ = (&*self.failed).write_all(explain(spec).as_bytes());
         result
     }
 
@@ -143,9 +141,12 @@ impl Executor for Exec {
     }
 }
 
-fn error_text(error: &ExecutorError) -> String {
-    match error {
-        ExecutorError::Execution(cause) => cause.to_string(),
-        other => other.to_string(),
-    }
+/// Why execve(2) refused a program that is there and may be executed. The library's own error is not
+/// it: for what is no program, execvp(3) tries a shell, which a container need not have.
+fn explain(spec: &Spec) -> String {
+    let args = spec.process().as_ref().and_then(|process| process.args().as_ref());
+    let program = args.and_then(|args| args.first()).map_or("the program", String::as_str);
+    format!(
+        "cannot execute {program}: it is no program for this machine, or its loader or interpreter is missing"
+    )
 }

@@ -35,14 +35,8 @@ pub fn run_if_asked() {
     if args.next().is_some_and(|verb| verb == VERB)
         && let (Some(dir), Some(id), None) = (args.next(), args.next(), args.next())
     {
-        main(Path::new(&dir), &id.to_string_lossy());
+        serve::main(Path::new(&dir), &id.to_string_lossy());
     }
-}
-
-/// Runs the container of the directory `dir` in this process, which must be single-threaded and hold
-/// no descriptor but the standard ones, and exits with it.
-pub(crate) fn main(dir: &Path, id: &str) -> ! {
-    serve::main(dir, id)
 }
 
 /// How the engine starts a shim.
@@ -98,7 +92,6 @@ fn detail(log: &str) -> String {
 pub(crate) struct Starting {
     report: pipe::Receiver,
     pub(crate) shim: OwnedFd,
-    pub(crate) shim_pid: u32,
 }
 
 /// Starts a shim for `request`, after making an end of any other shim of this container.
@@ -106,7 +99,8 @@ pub(crate) fn spawn(command: &ShimCommand, dir: &ContainerDir, request: &Request
     let write = |path: PathBuf| move |source| Error::Write { path, source };
     dir.create().map_err(write(dir.path().to_owned()))?;
     files::write_atomic(&dir.request(), request).map_err(write(dir.request()))?;
-    evict(dir).map_err(write(dir.lock()))?;
+    let folder = cgroup::folder(&request.cgroup_root, &request.name);
+    evict(dir, &folder).map_err(write(dir.lock()))?;
     for stale in [dir.running(), dir.exit()] {
         match std::fs::remove_file(&stale) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(write(stale)(error)),
@@ -123,14 +117,10 @@ pub(crate) fn spawn(command: &ShimCommand, dir: &ContainerDir, request: &Request
         .stderr(report)
         .spawn()
         .map_err(Error::Spawn)?;
-    let shim_pid = child.id();
-    let pid = i32::try_from(shim_pid).ok().and_then(rustix::process::Pid::from_raw);
-    let pid = pid.ok_or_else(|| Error::Spawn(io::ErrorKind::InvalidData.into()))?;
     // Our own child: until it is waited for, its number cannot be anybody else's.
-    let shim = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())
-        .map_err(|error| Error::Spawn(error.into()))?;
+    let shim = process::open_child(child.id()).map_err(Error::Spawn)?;
     let report = pipe::Receiver::from_owned_fd(read.into()).map_err(Error::Spawn)?;
-    Ok(Starting { report, shim, shim_pid })
+    Ok(Starting { report, shim })
 }
 
 impl Starting {
@@ -155,7 +145,10 @@ impl Starting {
             Report::Started { pid, start } => Ok((pid, start)),
             Report::Error(message) => {
                 let log = String::from_utf8_lossy(&said);
-                let log = log.lines().find(|line| serde_json::from_str::<Report>(line).is_err());
+                // The library logs causes that its errors leave out.
+                let incomplete = message.starts_with("failed to");
+                let log =
+                    log.lines().find(|line| incomplete && serde_json::from_str::<Report>(line).is_err());
                 Err(Error::Create { message, log: log.unwrap_or_default().to_owned() })
             }
         }
@@ -166,7 +159,7 @@ impl Starting {
 const EVICTION: Duration = Duration::from_secs(5);
 
 /// Makes an end of whatever shim holds the container's lock, so that the next one is alone.
-fn evict(dir: &ContainerDir) -> io::Result<()> {
+fn evict(dir: &ContainerDir, cgroup: &str) -> io::Result<()> {
     let deadline = Instant::now() + EVICTION;
     while let Some((pid, start)) = lock::holder(&dir.lock())? {
         if Instant::now() >= deadline {
@@ -179,8 +172,10 @@ fn evict(dir: &ContainerDir) -> io::Result<()> {
                 process::wait_exit(&pidfd, EVICTION)?;
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                // A half-made container holds a duplicate of the lock; it is still in its shim's session.
+                // A half-made container holds a duplicate of the lock until it executes its program. It
+                // is in its shim's session until it is in its cgroup.
                 process::kill_session(pid, start)?;
+                cgroup::kill(cgroup)?;
                 std::thread::sleep(Duration::from_millis(2));
             }
             Err(error) => return Err(error),
@@ -193,7 +188,7 @@ fn evict(dir: &ContainerDir) -> io::Result<()> {
 pub(crate) fn clean_up(dir: &ContainerDir, cgroup_root: &str, name: &str) -> io::Result<()> {
     let folder = cgroup::folder(cgroup_root, name);
     cgroup::kill(&folder)?;
-    evict(dir)?;
+    evict(dir, &folder)?;
     cgroup::remove(&folder)?;
     dir.remove_run();
     Ok(())

@@ -1,6 +1,5 @@
 //! A private run directory, cgroup and root file system for one test, and their end.
 
-use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -12,7 +11,7 @@ use std::time::Duration;
 use crate::engine::container::{ContainerSpec, ContainerStatus, Desired, GroupSpec, RootfsSpec, RuntimeSpec};
 use crate::engine::runtime::cgroup;
 use crate::engine::runtime::files::ContainerDir;
-use crate::engine::shim::{self, ShimCommand};
+use crate::engine::shim;
 use crate::engine::supervisor::{Config, Supervisor};
 use crate::ids::ContainerName;
 
@@ -28,11 +27,6 @@ pub(super) struct Host {
 
 pub(super) fn name(text: &str) -> ContainerName {
     ContainerName::new(text).unwrap()
-}
-
-/// Arguments with which this test binary runs one of its ignored tests in its main thread, alone.
-pub(super) fn alone(test: &str) -> Vec<OsString> {
-    ["--ignored", "--exact", "--nocapture", "--test-threads=1", test].map(OsString::from).to_vec()
 }
 
 impl Host {
@@ -69,9 +63,7 @@ impl Host {
     }
 
     pub(super) fn config_of(dir: &Path, cgroup_root: &str) -> Config {
-        let program = std::env::current_exe().unwrap();
-        let shim = ShimCommand { program, args: alone("engine::supervisor::tests::shim_process") };
-        Config { cgroup_root: cgroup_root.to_owned(), shim, ..Config::new(dir.join("run")) }
+        Config { cgroup_root: cgroup_root.to_owned(), ..Config::new(dir.join("run")) }
     }
 
     pub(super) fn cgroup_root(&self) -> &str {

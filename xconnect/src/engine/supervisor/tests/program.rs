@@ -18,7 +18,7 @@ fn main() {
         "fault" => unsafe { std::ptr::null_mut::<u8>().write_volatile(1) },
         "sleep" => forever(),
         "polite" => {
-            unsafe { signal(15, on_term as usize) };
+            unsafe { signal(15, on_term as *const () as usize) };
             println!("polite");
             forever()
         }
