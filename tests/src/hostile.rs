@@ -55,7 +55,10 @@ pub fn requests() -> Vec<(&'static str, Vec<u8>)> {
         ("a length beyond numbers", text(format!("{put}Content-Length: 99999999999999999999\r\n\r\n"))),
         ("two lengths", text(format!("{put}Content-Length: 1\r\nContent-Length: 2\r\n\r\nxx"))),
         ("a chunk without size", text(format!("{put}Transfer-Encoding: chunked\r\n\r\nzz\r\n"))),
-        ("a chunk beyond numbers", text(format!("{put}Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n"))),
+        (
+            "a chunk beyond numbers",
+            text(format!("{put}Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n")),
+        ),
     ]
 }
 

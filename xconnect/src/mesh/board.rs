@@ -63,11 +63,11 @@ impl Place {
         let reason = reason.unwrap_or_default();
         match status {
             Status::Failed => {
-                tracing::warn!(link = %link.key, provider = %link.provider.name, "link failed: {reason}")
+                tracing::warn!(link = %link.key, provider = %link.provider.name, "link failed: {reason}");
             }
             Status::Up => tracing::info!(link = %link.key, provider = %link.provider.name, "link up"),
             Status::Waiting => {
-                tracing::info!(link = %link.key, provider = %link.provider.name, "link waiting: {reason}")
+                tracing::info!(link = %link.key, provider = %link.provider.name, "link waiting: {reason}");
             }
             _ => tracing::debug!(link = %link.key, ?status, %reason, "link"),
         }

@@ -81,7 +81,7 @@ impl Outlet {
 pub(super) async fn follow(from: GraphFrom, outlet: Outlet) {
     match from {
         GraphFrom::ControlSocket { socket, poll_interval } => {
-            pvctrl::follow(&socket, poll_interval, &outlet).await
+            pvctrl::follow(&socket, poll_interval, &outlet).await;
         }
         GraphFrom::File(path) => file::follow(&path, &outlet).await,
     }

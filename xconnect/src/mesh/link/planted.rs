@@ -98,7 +98,7 @@ impl Planted {
         match edge.listener_dup() {
             Ok(listener) => shared.fdstore.put(link.key.id(), meta, listener),
             Err(error) => {
-                tracing::warn!(link = %link.key, %error, "cannot save the listener for a successor")
+                tracing::warn!(link = %link.key, %error, "cannot save the listener for a successor");
             }
         }
         Ok(Self {
