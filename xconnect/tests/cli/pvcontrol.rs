@@ -123,7 +123,7 @@ fn the_run_directory_alone_is_asked() {
 #[test]
 fn a_reader_that_goes_is_no_failure() {
     let server = Server::control(|request| {
-        request.json(200, &format!("[{}{LINK}]", format!("{LINK},\n").repeat(20_000)))
+        request.json(200, &format!("[{}{LINK}]", format!("{LINK},\n").repeat(20_000)));
     });
     for command in [&["graph", "ls"][..], &["-o", "table", "--socket", "", "graph", "ls"]] {
         let command: Vec<&str> =

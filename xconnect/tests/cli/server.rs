@@ -1,5 +1,7 @@
 //! A server that does exactly what a test says, and a runner of the programs.
 
+#![expect(clippy::unwrap_used, reason = "part of a test: a panic is a failure of that test")]
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};

@@ -89,13 +89,14 @@ pub(crate) async fn desired(session: &Session) -> Result<(), Failure> {
     }
 }
 
-/// The other screen of the terminal, without a cursor; the drop gives back the first one.
+/// The other screen of the terminal, without a cursor and without wrapping long lines; the drop gives back
+/// the first one.
 struct Screen;
 
 impl Screen {
     fn open() -> io::Result<Self> {
         let screen = Self;
-        screen.put("\u{1b}[?1049h\u{1b}[?25l")?;
+        screen.put("\u{1b}[?1049h\u{1b}[?25l\u{1b}[?7l")?;
         Ok(screen)
     }
 
@@ -109,7 +110,7 @@ impl Screen {
 impl Drop for Screen {
     fn drop(&mut self) {
         // A terminal that has gone needs nothing back.
-        drop(self.put("\u{1b}[?25h\u{1b}[?1049l"));
+        drop(self.put("\u{1b}[?7h\u{1b}[?25h\u{1b}[?1049l"));
     }
 }
 
@@ -183,7 +184,7 @@ fn draw(
         lines.truncate(rows.saturating_sub(1));
         lines.push(format!("and {hidden} more lines: enlarge the terminal, or use graph ls"));
     }
-    Ok(format!("\u{1b}[H{}\u{1b}[K\u{1b}[J", lines.join("\u{1b}[K\r\n")))
+    Ok(format!("\u{1b}[H{}\u{1b}[K\u{1b}[J", lines.join("\u{1b}[K\n")))
 }
 
 fn detail(session: &Session) -> Detail {
