@@ -163,18 +163,23 @@ fn sockets(named: Option<&Path>) -> Vec<PathBuf> {
     }
 }
 
-/// One segment of a path, or several where slashes are part of the name (`locals/my-revision`).
+/// A name as one segment of a path, or as the value of a query.
 pub(super) fn encode(name: &str) -> String {
     let mut encoded = String::new();
     for byte in name.bytes() {
         match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' | b':' => {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b':' => {
                 encoded.push(char::from(byte));
             }
             _ => encoded.push_str(&format!("%{byte:02X}")),
         }
     }
     encoded
+}
+
+/// The name of a revision: its slash divides segments (`locals/my-revision`).
+pub(super) fn encode_revision(name: &str) -> String {
+    name.split('/').map(encode).collect::<Vec<_>>().join("/")
 }
 
 #[cfg(test)]
@@ -184,7 +189,8 @@ mod tests {
     #[test]
     fn names_are_encoded() {
         assert_eq!(encode("pv-example"), "pv-example");
-        assert_eq!(encode("locals/a b?c#ü"), "locals/a%20b%3Fc%23%C3%BC");
+        assert_eq!(encode("../a"), "..%2Fa");
+        assert_eq!(encode_revision("locals/a b?c#ü"), "locals/a%20b%3Fc%23%C3%BC");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::args::{Metadata, Objects, StateCommand, Steps};
 use super::failure::Failure;
-use super::session::{Session, encode};
+use super::session::{Session, encode, encode_revision};
 use crate::cli::pvcurl::{self, Body, Job, RequestHead, Show, Sink, Stats, Upload};
 
 /// Objects are large, and storage is slow: upstream's bound.
@@ -111,9 +111,11 @@ async fn stream(
 pub(super) async fn steps(session: &Session, command: Steps, message: Option<String>) -> Result<(), Failure> {
     let (path, revision) = match command {
         Steps::Ls => return show(session, "/steps").await,
-        Steps::Get { revision } => return show(session, &format!("/steps/{}", encode(&revision))).await,
+        Steps::Get { revision } => {
+            return show(session, &format!("/steps/{}", encode_revision(&revision))).await;
+        }
         Steps::ShowProgress { revision } => {
-            return show(session, &format!("/steps/{}/progress", encode(&revision))).await;
+            return show(session, &format!("/steps/{}/progress", encode_revision(&revision))).await;
         }
         Steps::Put { path, revision } => (path, revision),
     };
@@ -125,7 +127,7 @@ pub(super) async fn steps(session: &Session, command: Steps, message: Option<Str
         path => fs::read(path),
     };
     let state = state.map_err(|source| Failure::Input { path: PathBuf::from(path), source })?;
-    let target = format!("/steps/{}", encode(&revision));
+    let target = format!("/steps/{}", encode_revision(&revision));
     let answer = session.send(&Method::PUT, &target, Some(state)).await?;
     print_text(session, &answer.body)?;
     if let Some(message) = message {
