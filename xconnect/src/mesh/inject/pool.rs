@@ -244,16 +244,21 @@ mod tests {
         let pool = Pool::new(None);
         let (release, gate) = std::sync::mpsc::channel::<()>();
         let gate = Arc::new(Mutex::new(gate));
-        let hang = || {
-            let gate = Arc::clone(&gate);
-            move || drop(gate.lock().unwrap().recv())
-        };
-        for _ in 0..2 {
-            assert!(matches!(pool.run(Duration::from_millis(60), hang()).await, Err(PoolError::Stuck)));
+        let (begun, mut begins) = tokio::sync::mpsc::unbounded_channel();
+        for _ in 0..THREADS {
+            let (gate, begun) = (Arc::clone(&gate), begun.clone());
+            let hang = pool.run(Duration::from_secs(60), move || {
+                begun.send(()).unwrap();
+                gate.lock().unwrap().recv().unwrap_or_default();
+            });
+            tokio::select! {
+                ran = hang => panic!("{ran:?}"),
+                _ = begins.recv() => {}
+            }
         }
         for _ in 0..4 {
             let ran = pool.run(Duration::from_millis(60), || unreachable!("must not begin")).await;
-            assert!(matches!(ran, Err(PoolError::Stuck)), "{ran:?}");
+            assert!(matches!(ran, Err::<(), _>(PoolError::Stuck)), "{ran:?}");
         }
         assert_eq!(pool.threads(), THREADS);
         drop(release);
@@ -264,7 +269,7 @@ mod tests {
     async fn one_that_hangs_leaves_a_thread_for_the_others() {
         let pool = Pool::new(None);
         let (release, gate) = std::sync::mpsc::channel::<()>();
-        pool.detach(move || drop(gate.recv())).unwrap();
+        pool.detach(move || gate.recv().unwrap_or_default()).unwrap();
         assert_eq!(pool.run(SOON, || 2).await.unwrap(), 2);
         drop(release);
     }
