@@ -71,8 +71,8 @@ async fn a_plant_that_nobody_waits_for_leaves_nothing() {
         let mut plant = Box::pin(container.plant(&target, &spec, &[]));
         // Given up before it begins, while it runs or when it is done, as it happens.
         for _ in 0..turn {
-            if let Some(Ok(made)) = poll_once(&mut plant).await {
-                container.unplant(&target, &made.inode).await.unwrap();
+            if let Some(made) = poll_once(&mut plant).await {
+                container.unplant(&target, &made.unwrap().inode).await.unwrap();
                 break;
             }
             std::thread::yield_now();
