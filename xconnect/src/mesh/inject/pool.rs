@@ -3,6 +3,7 @@
 //! A file system may block for ever (FUSE, a dead NFS server): then these threads hang, and nobody
 //! else does. Threads start when there is work and end when there is none for a while.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -62,6 +63,11 @@ struct Shared {
 /// Runs closures on threads of its own. Dropping it ends them once their work is done.
 pub(super) struct Pool(Arc<Shared>);
 
+thread_local! {
+    /// The address of the pool that the thread serves; 0 elsewhere.
+    static SERVES: Cell<usize> = const { Cell::new(0) };
+}
+
 impl Pool {
     /// `owner`: the ids that own what jobs create, where they are not the program's own.
     pub(super) fn new(owner: Option<Owner>) -> Self {
@@ -103,8 +109,13 @@ impl Pool {
         }
     }
 
-    /// Runs `work` some time, with nobody waiting for it.
+    /// Runs `work` some time, with nobody waiting for it; at once where this is a thread of the pool's,
+    /// so that what a job undoes is undone before the next one begins.
     pub(super) fn detach(&self, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        if SERVES.get() == Arc::as_ptr(&self.0).addr() {
+            work();
+            return Ok(());
+        }
         let run = |ready: Result<(), &io::Error>| {
             if ready.is_ok() {
                 work();
@@ -168,8 +179,12 @@ impl Shared {
 
     fn start(shared: &Arc<Self>, state: &mut State) -> io::Result<()> {
         let own = Arc::clone(shared);
+        let address = Arc::as_ptr(shared).addr();
         let builder = std::thread::Builder::new().name("container-path".to_owned()).stack_size(STACK);
-        builder.spawn(move || own.serve())?;
+        builder.spawn(move || {
+            SERVES.set(address);
+            own.serve();
+        })?;
         state.threads += 1;
         Ok(())
     }
@@ -244,16 +259,21 @@ mod tests {
         let pool = Pool::new(None);
         let (release, gate) = std::sync::mpsc::channel::<()>();
         let gate = Arc::new(Mutex::new(gate));
-        let hang = || {
-            let gate = Arc::clone(&gate);
-            move || drop(gate.lock().unwrap().recv())
-        };
-        for _ in 0..2 {
-            assert!(matches!(pool.run(Duration::from_millis(60), hang()).await, Err(PoolError::Stuck)));
+        let (begun, mut begins) = tokio::sync::mpsc::unbounded_channel();
+        for _ in 0..THREADS {
+            let (gate, begun) = (Arc::clone(&gate), begun.clone());
+            let hang = pool.run(Duration::from_secs(60), move || {
+                begun.send(()).unwrap();
+                gate.lock().unwrap().recv().unwrap_or_default();
+            });
+            tokio::select! {
+                ran = hang => panic!("{ran:?}"),
+                _ = begins.recv() => {}
+            }
         }
         for _ in 0..4 {
             let ran = pool.run(Duration::from_millis(60), || unreachable!("must not begin")).await;
-            assert!(matches!(ran, Err(PoolError::Stuck)), "{ran:?}");
+            assert!(matches!(ran, Err::<(), _>(PoolError::Stuck)), "{ran:?}");
         }
         assert_eq!(pool.threads(), THREADS);
         drop(release);
@@ -264,7 +284,7 @@ mod tests {
     async fn one_that_hangs_leaves_a_thread_for_the_others() {
         let pool = Pool::new(None);
         let (release, gate) = std::sync::mpsc::channel::<()>();
-        pool.detach(move || drop(gate.recv())).unwrap();
+        pool.detach(move || gate.recv().unwrap_or_default()).unwrap();
         assert_eq!(pool.run(SOON, || 2).await.unwrap(), 2);
         drop(release);
     }

@@ -84,9 +84,15 @@ impl Watcher {
     /// # Errors
     /// [`Error::Watcher`] where the kernel gives no inotify instance (`fs.inotify.max_user_instances`).
     pub fn new() -> Result<Self, Error> {
-        let failed = |call| move |source: std::io::Error| Error::Watcher { call, source };
         let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
-        let inotify = inotify::init(flags).map_err(|e| failed("inotify_init1")(e.into()))?;
+        let inotify =
+            inotify::init(flags).map_err(|e| Error::Watcher { call: "inotify_init1", source: e.into() })?;
+        Self::on(inotify)
+    }
+
+    /// A watcher on a given inotify instance.
+    pub(super) fn on(inotify: OwnedFd) -> Result<Self, Error> {
+        let failed = |call| move |source: std::io::Error| Error::Watcher { call, source };
         let events = inotify.try_clone().map_err(failed("dup"))?;
         let events = Polled::new(events, Interest::READABLE).map_err(failed("epoll_ctl"))?;
         let shared = Arc::new(Shared { inotify, state: Mutex::default(), warned: AtomicBool::new(false) });

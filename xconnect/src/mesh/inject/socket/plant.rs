@@ -41,21 +41,38 @@ enum Outcome {
 
 /// Plants a listening socket at the target.
 pub(super) fn plant(place: Place<'_>, root: &OwnedFd, order: &Order) -> Result<Made, Error> {
-    let mut rename = true;
+    plant_by(place, root, order, Way::Rename)
+}
+
+/// How a socket comes to its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// Made under a random name and renamed when it listens.
+    Rename,
+    /// Made there.
+    Direct,
+}
+
+fn plant_by(place: Place<'_>, root: &OwnedFd, order: &Order, mut way: Way) -> Result<Made, Error> {
     for _ in 0..ATTEMPTS {
         let parent = make_parent(place, root)?;
-        let outcome =
-            if rename { by_rename(place, &parent, order)? } else { directly(place, &parent, order)? };
+        let outcome = match way {
+            Way::Rename => by_rename(place, &parent, order)?,
+            Way::Direct => directly(place, &parent, order)?,
+        };
         match outcome {
             Outcome::Done(listener, inode) => {
                 let made = Made { listener, inode, parent };
-                if is_in_place(place, root, &made)? {
-                    return Ok(made);
+                match is_in_place(place, root, &made) {
+                    Ok(true) => return Ok(made),
+                    elsewhere => {
+                        discard(&made.parent, place.path.file_name(), &made.inode);
+                        elsewhere?;
+                    }
                 }
-                discard(&made.parent, place.path.file_name(), &made.inode);
             }
             Outcome::Again => {}
-            Outcome::CannotRename => rename = false,
+            Outcome::CannotRename => way = Way::Direct,
         }
     }
     Err(place.racing())
@@ -104,10 +121,7 @@ fn is_in_place(place: Place<'_>, root: &OwnedFd, made: &Made) -> Result<bool, Er
         Err(Error::Missing { .. } | Error::NotADirectory { .. } | Error::LinkLoop { .. }) => {
             return Ok(false);
         }
-        Err(e) => {
-            discard(&made.parent, place.path.file_name(), &made.inode);
-            return Err(e);
-        }
+        Err(e) => return Err(e),
     };
     let entry = fs::entry_at(&parent, place.path.file_name()).map_err(place.call("statx"))?;
     Ok(entry.is_some_and(|entry| entry.inode == made.inode))
@@ -220,4 +234,36 @@ fn address(place: Place<'_>, parent: &OwnedFd, name: &str) -> Result<SocketAddrU
         path: place.path.clone(),
         longest: 107_usize.saturating_sub(directory.len()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+    use crate::graph::SocketType;
+    use crate::ids::InsidePath;
+
+    #[test]
+    fn a_file_system_that_cannot_rename_gets_the_socket_directly() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = OwnedFd::from(std::fs::File::open(dir.path()).unwrap());
+        let spec = SocketSpec { mode: 0o640, ..SocketSpec::new(SocketType::Stream) };
+        let order = |known| Order { spec, uid: None, gid: None, known };
+        let path = InsidePath::new("/sub/x").unwrap();
+        let place = Place { pid: 1, path: &path };
+        let made = plant_by(place, &root, &order(vec![]), Way::Direct).unwrap();
+        UnixStream::connect(dir.path().join("sub/x")).unwrap();
+        let entry = fs::entry_at(&made.parent, "x").unwrap().unwrap();
+        assert_eq!((entry.inode, entry.mode), (made.inode, 0o640));
+        let refused = plant_by(place, &root, &order(vec![]), Way::Direct);
+        assert!(matches!(refused, Err(Error::Occupied { .. })));
+        let again = plant_by(place, &root, &order(vec![made.inode]), Way::Direct).unwrap();
+        assert_ne!(again.inode, made.inode);
+
+        let path = InsidePath::new(format!("/{}", "n".repeat(200))).unwrap();
+        let refused = plant_by(Place { pid: 1, path: &path }, &root, &order(vec![]), Way::Direct);
+        assert!(matches!(refused, Err(Error::NameTooLong { longest, .. }) if longest > 80));
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
 }

@@ -8,14 +8,17 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::*;
 
-/// How often the container swaps.
+/// How often the container swaps, at least.
 const SWAPS: usize = 10_000;
+/// How often the mesh plants meanwhile, at least.
+const PLANTS: usize = 1_000;
 
-/// Plants and removes until the other side is done; what it did itself it may replace.
-async fn plant_until(done: &AtomicBool, container: &Arc<Container>, target: &InsidePath) -> usize {
+/// Plants and removes until both sides have done enough; what it did itself it may replace.
+async fn plant_until(enough: &AtomicBool, container: &Arc<Container>, target: &InsidePath) -> usize {
     let mut known = VecDeque::new();
-    let mut planted = 0;
-    while !done.load(Ordering::Relaxed) {
+    let (mut planted, mut tried) = (0, 0);
+    while !enough.load(Ordering::Relaxed) || tried < PLANTS {
+        tried += 1;
         known.truncate(64);
         match container.plant(target, &spec(), known.make_contiguous()).await {
             Ok(made) => {
@@ -33,23 +36,29 @@ async fn plant_until(done: &AtomicBool, container: &Arc<Container>, target: &Ins
     planted
 }
 
-/// Runs `swap` on a thread as often as it must while planting goes on.
+/// Runs `swap` on a thread while planting goes on.
 async fn race(
     container: &Arc<Container>,
     target: &str,
     mut swap: impl FnMut(usize) + Send + 'static,
 ) -> usize {
-    let done = Arc::new(AtomicBool::new(false));
+    let (enough, over) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let thread = std::thread::spawn({
-        let done = Arc::clone(&done);
+        let (enough, over) = (Arc::clone(&enough), Arc::clone(&over));
         move || {
-            for turn in 0..SWAPS {
+            for turn in 0.. {
                 swap(turn);
+                if turn == SWAPS {
+                    enough.store(true, Ordering::Relaxed);
+                }
+                if over.load(Ordering::Relaxed) {
+                    return;
+                }
             }
-            done.store(true, Ordering::Relaxed);
         }
     });
-    let planted = plant_until(&done, container, &inside(target)).await;
+    let planted = plant_until(&enough, container, &inside(target)).await;
+    over.store(true, Ordering::Relaxed);
     thread.join().unwrap();
     planted
 }

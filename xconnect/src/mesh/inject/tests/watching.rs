@@ -152,3 +152,36 @@ async fn a_watch_ends_with_its_container_without_spinning() {
     drop(watch);
     assert_eq!(watcher.descriptors(), 0);
 }
+
+#[tokio::test]
+async fn a_queue_that_overflows_fires_every_watch() {
+    let Some((sandbox, container)) = container(Users::Own).await else { return };
+    let limit = std::fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
+    let limit: usize = limit.trim().parse().unwrap();
+    std::fs::create_dir(sandbox.path("/busy")).unwrap();
+    let watcher = Watcher::new().unwrap();
+    let busy = watcher.watch(&container, &inside("/busy/y"));
+    let watch = watcher.watch(&container, &inside("/x"));
+    until(&busy, &container, "/busy/y", false).await;
+    until(&watch, &container, "/x", false).await;
+    // The task has no chance to read meanwhile: it is on this very thread.
+    for n in 0..=limit / 2 {
+        let path = sandbox.path(&format!("/busy/{n}"));
+        std::fs::write(&path, "").unwrap();
+        std::fs::remove_file(&path).unwrap();
+    }
+    let _provider = bind(&sandbox, "/x");
+    until(&watch, &container, "/x", true).await;
+}
+
+#[tokio::test]
+async fn where_nothing_can_be_watched_it_is_looked_at_from_time_to_time() {
+    let Some((sandbox, container)) = container(Users::Own).await else { return };
+    // Takes no watches: EINVAL instead of the ENOSPC of a kernel that has no more.
+    let nothing = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).unwrap();
+    let watcher = Watcher::on(nothing).unwrap();
+    let watch = watcher.watch(&container, &inside("/x"));
+    until(&watch, &container, "/x", false).await;
+    let _provider = bind(&sandbox, "/x");
+    until(&watch, &container, "/x", true).await;
+}
