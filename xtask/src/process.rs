@@ -45,9 +45,15 @@ impl Process {
         }
     }
 
-    /// CPU time of the process, its ended threads and its reaped children (clock ticks of 10 ms).
+    /// CPU time of the process, its threads that ended, its children that were reaped and those that
+    /// live (clock ticks of 10 ms).
     pub(crate) fn cpu(&self) -> anyhow::Result<Duration> {
-        let ticks: u64 = (14..=17).map(|number| field(self.pid, number)).sum::<anyhow::Result<u64>>()?;
+        let of = |pid| (14..=17).map(|number| field(pid, number)).sum::<anyhow::Result<u64>>();
+        let path = format!("/proc/{0}/task/{0}/children", self.pid);
+        let children = fs::read_to_string(&path).unwrap_or_default();
+        let children = children.split_whitespace().filter_map(|pid| pid.parse().ok());
+        // A child that ends meanwhile was idle, or is counted as reaped.
+        let ticks = of(self.pid)? + children.filter_map(|pid| of(pid).ok()).sum::<u64>();
         Ok(Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second()))
     }
 

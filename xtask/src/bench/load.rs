@@ -61,8 +61,9 @@ fn echo(mut stream: UnixStream) -> io::Result<()> {
     }
 }
 
-/// Sends `bytes` in writes of 64 KiB until the server has read them all; MiB/s.
-pub(crate) fn throughput(target: &Path, bytes: u64) -> io::Result<f64> {
+/// Sends `bytes` in writes of 64 KiB until the server has read them all; MiB/s, and the connection, still
+/// open: what a relay forked for it has used can be read as long as it lives.
+pub(crate) fn throughput(target: &Path, bytes: u64) -> io::Result<(f64, UnixStream)> {
     let mut stream = UnixStream::connect(target)?;
     stream.write_all(&[SINK])?;
     stream.write_all(&bytes.to_le_bytes())?;
@@ -75,7 +76,7 @@ pub(crate) fn throughput(target: &Path, bytes: u64) -> io::Result<f64> {
         left -= count as u64;
     }
     stream.read_exact(&mut [0])?;
-    Ok(bytes as f64 / 1024.0 / 1024.0 / begin.elapsed().as_secs_f64())
+    Ok((bytes as f64 / 1024.0 / 1024.0 / begin.elapsed().as_secs_f64(), stream))
 }
 
 /// Microseconds of each of so many round trips of 64 bytes, after some that warm up.
@@ -131,7 +132,7 @@ mod tests {
         let path = directory.path().join("s");
         let listener = UnixListener::bind(&path).unwrap();
         thread::spawn(move || serve(&listener));
-        assert!(throughput(&path, 3 * BLOCK as u64 + 7).unwrap() > 0.0);
+        assert!(throughput(&path, 3 * BLOCK as u64 + 7).unwrap().0 > 0.0);
         assert_eq!(round_trips(&path, 20).unwrap().len(), 20);
         assert!(connections(&path, Duration::from_millis(5)).unwrap() > 0.0);
         connect_echo(&path).unwrap();

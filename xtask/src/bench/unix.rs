@@ -86,8 +86,10 @@ fn pin_to_one_cpu() -> anyhow::Result<usize> {
 fn measure(subject: &Subject, samples: &mut Samples, options: &Options) -> anyhow::Result<()> {
     let cpu = || subject.relay.map_or(Ok(Duration::ZERO), |relay| relay.cpu());
     let before = cpu()?;
-    samples.throughput.push(load::throughput(&subject.target, options.mib * 1024 * 1024)?);
+    let (throughput, connection) = load::throughput(&subject.target, options.mib * 1024 * 1024)?;
+    samples.throughput.push(throughput);
     samples.cpu += cpu()?.saturating_sub(before);
+    drop(connection);
     samples.round_trip.push(median(&load::round_trips(&subject.target, options.round_trips)?));
     let limit = Duration::from_millis(options.connect_ms);
     samples.connections.push(load::connections(&subject.target, limit)?);
