@@ -1,7 +1,7 @@
 //! The control groups of an engine under test: in which hierarchy they are is the machine's choice.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
 
@@ -47,7 +47,7 @@ fn tree(top: PathBuf) -> Vec<PathBuf> {
     dirs
 }
 
-fn processes(dir: &PathBuf) -> Vec<Process> {
+fn processes(dir: &Path) -> Vec<Process> {
     let list = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
     list.lines().filter_map(|pid| Process::open(pid.parse().ok()?).ok()).collect()
 }

@@ -93,7 +93,7 @@ impl<'r> Index<'r> {
 
 /// The links of a revision, with the host's services where they are by default.
 ///
-/// `presence` tells where a container runs. What [`super::check`] refuses gives no link here.
+/// `presence` tells where a container runs. What [`super::check()`] refuses gives no link here.
 pub fn resolve(revision: &Revision, presence: &dyn Fn(&ContainerName) -> Presence) -> Graph {
     resolve_with(&HostServices::default(), revision, presence)
 }

@@ -1,8 +1,8 @@
 //! `pv-xconnect`: where the graph comes from, what is done about it, and the edges that carry the bytes.
 //!
-//! [`run`] is the narrative; the rooms are: [`source`] (the wanted graph), [`reconcile`] (one task per
-//! link), [`link`] (one link's life), [`containers`] and [`providers`] (what links share), [`ledger`] and
-//! [`fdstore`] (what outlives a crash), [`board`] and [`server`] (what the operator sees).
+//! `run` is the narrative; the rooms are: `source` (the wanted graph), `reconcile` (one task per
+//! link), `link` (one link's life), `containers` and `providers` (what links share), `ledger` and
+//! `fdstore` (what outlives a crash), `board` and `server` (what the operator sees).
 
 mod board;
 mod config;

@@ -41,7 +41,8 @@ pub(crate) fn check(workspace: &Workspace) -> anyhow::Result<Vec<String>> {
 
 fn check_file(file: &Path, text: &str, machine: &BTreeSet<String>, broken: &mut Vec<String>) {
     let rust = file.extension().is_some_and(|it| it == "rs");
-    let unsafe_home = file.components().any(|it| it.as_os_str() == UNSAFE_HOME);
+    // Under `tests/` the compiler's own lint judges; programs that tests build and run are not ours to fence.
+    let unsafe_home = file.components().any(|it| it.as_os_str() == UNSAFE_HOME || it.as_os_str() == "tests");
     if rust && text.lines().count() > TOO_LONG {
         broken.push(format!("{}: longer than {TOO_LONG} lines", file.display()));
     }
@@ -83,7 +84,7 @@ fn machine_paths(root: &Path) -> BTreeSet<String> {
         .collect()
 }
 
-/// Whether the line has this path as a path of its own: `/work/` is not part of `/usr/work/`.
+/// Whether the line has this path as a path of its own: `/build/` is not part of `/usr/build/`.
 fn mentions(line: &str, path: &str) -> bool {
     line.match_indices(path).any(|(at, _)| {
         let before = line[..at].chars().next_back();

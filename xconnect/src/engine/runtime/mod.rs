@@ -1,5 +1,5 @@
 //! The embedded runtime: how a container's root, its OCI configuration and its cgroups are made.
-//! Everything here runs in the shim, except [`cgroup`] and [`files`], which the engine uses as well.
+//! Everything here runs in the shim, except `cgroup` and `files`, which the engine uses as well.
 
 pub(crate) mod bundle;
 pub(crate) mod cgroup;

@@ -214,7 +214,7 @@ impl<'de> Deserialize<'de> for Seconds {
 }
 
 /// One link of the graph JSON, with no more checks than that each field has its type: for those who
-/// show a graph. [`super::parse`] makes links of entries.
+/// show a graph. [`super::parse()`] makes links of entries.
 #[derive(Debug, Clone, PartialEq, DeriveDeserialize)]
 pub struct LinkEntry {
     /// The type of the service.
