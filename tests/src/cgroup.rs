@@ -22,7 +22,7 @@ pub fn folders(name: &str) -> Vec<PathBuf> {
 pub fn remove(name: &str) {
     for top in folders(name) {
         let tree = tree(top);
-        let processes: Vec<_> = tree.iter().flat_map(processes).collect();
+        let processes: Vec<_> = tree.iter().flat_map(|dir| processes(dir)).collect();
         for process in &processes {
             process.signal(Signal::KILL);
         }
