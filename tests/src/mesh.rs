@@ -104,7 +104,7 @@ impl Mesh {
     /// Puts a new graph in place of the old one, at once.
     #[track_caller]
     pub fn apply(&self, links: &[Link]) {
-        self.apply_text(&graph::json(links));
+        self.apply_text(graph::json(links));
     }
 
     /// Puts any text in place of the graph, at once.
