@@ -8,7 +8,7 @@ use xconnect_tests::container::MAPPED_ROOT;
 use xconnect_tests::{Container, Kind, Socket, process, programs, run, sys};
 
 fn namespace(pid: impl std::fmt::Display, kind: &str) -> String {
-    fs::read_link(format!("/proc/{pid}/ns/{kind}")).unwrap().display().to_string()
+    fs::read_link(format!("/proc/{pid}/ns/{kind}")).expect("a helper of these tests").display().to_string()
 }
 
 #[test]
