@@ -9,6 +9,9 @@ use crate::manifest::{
     ServiceType, suggest,
 };
 
+/// Errors that come with a hint at the name that may have been meant: looking for it takes time.
+const HINTS_MAX: usize = 100;
+
 /// Checks a revision as a whole.
 ///
 /// # Errors
@@ -54,7 +57,7 @@ fn check_requirement<'r>(
         && requirement.necessity() == Necessity::Required
     {
         let names = revision.containers().keys().map(|name| name.as_str());
-        let hint = hint(suggest(provider.as_str(), names));
+        let hint = hint(errors.len(), provider.as_str(), names);
         errors.push(field(
             requirement,
             "provider",
@@ -71,7 +74,8 @@ fn check_requirement<'r>(
                 Some(provider) => format!("container \"{provider}\" does not provide \"{name}\""),
                 None => format!("nobody provides \"{name}\""),
             };
-            let hint = hint(suggest(name.as_str(), index.names().filter(|other| *other != name.as_str())));
+            let names = index.names().filter(|other| *other != name.as_str());
+            let hint = hint(errors.len(), name.as_str(), names);
             errors.push(at(requirement, format_args!("{by}{hint}")));
             return;
         }
@@ -114,7 +118,8 @@ impl Found<'_> {
     }
 }
 
-fn hint(near: Option<&str>) -> String {
+fn hint<'n>(errors: usize, word: &str, names: impl Iterator<Item = &'n str>) -> String {
+    let near = if errors < HINTS_MAX { suggest(word, names) } else { None };
     near.map(|near| format!(", did you mean \"{near}\"?")).unwrap_or_default()
 }
 

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::getters;
-use super::network::{self, Ingress, Pool};
+use super::ingress::{self, Ingress};
+use super::network::{self, Pool};
 use super::reader::Value;
 use super::recovery::{self, AutoRecovery, RestartPolicy, StatusGoal};
 use crate::ids::ServiceName;
@@ -105,8 +106,8 @@ pub(super) fn read(root: &Value<'_>) -> Device {
     if let Some(network) = object.get("network") {
         device.pools = network::read_pools(&network);
     }
-    if let Some(ingress) = object.get("ingress") {
-        device.ingress = network::read_ingress(&ingress);
+    if let Some(rules) = object.get("ingress") {
+        device.ingress = ingress::read(&rules);
     }
     device
 }

@@ -40,7 +40,8 @@ impl Node {
         let mut json = serde_json::Deserializer::from_str(text);
         let node = serde_path_to_error::deserialize(&mut json).map_err(|error| {
             let path = error.path().to_string();
-            let path = if path == "." { String::new() } else { path };
+            // `.` is the root, `?` a place that was not reached.
+            let path = path.trim_end_matches('?').trim_end_matches('.').to_owned();
             Malformed { path, message: format!("not valid JSON: {}", error.inner()) }
         })?;
         json.end().map_err(|error| whole(format!("not valid JSON: {error}")))?;

@@ -51,23 +51,16 @@ fn load_as(files: &BTreeMap<String, Vec<u8>>, run_by: RunBy) -> Result<Revision,
     let mut device_document = None;
     for (file, bytes) in files {
         let Some((folder, kind)) = classify(file) else { continue };
-        let node = match Node::parse(bytes) {
-            Ok(node) => node,
-            Err(Malformed { path, message }) => {
-                errors.push(Error::new(file, path, message));
-                // The container still counts as there, so that its other files are read.
-                Node::Null
-            }
-        };
-        let broken = node == Node::Null && errors.last().is_some_and(|error| error.file() == file);
-        let document = Document { file, node };
+        let node = Node::parse(bytes).map_err(|Malformed { path, message }| {
+            errors.push(Error::new(file, path, message));
+        });
+        let document = node.ok().map(|node| Document { file, node });
         match folder {
-            None => device_document = Some(document).filter(|_| !broken),
+            None => device_document = document,
             Some(folder) => {
-                let files = folders.entry(folder).or_default();
-                if !broken {
-                    files.insert(kind, document);
-                }
+                // The container counts as there even so, and its other files are read.
+                let documents = folders.entry(folder).or_default();
+                documents.extend(document.map(|document| (kind, document)));
             }
         }
     }

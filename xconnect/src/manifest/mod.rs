@@ -6,6 +6,7 @@ mod dbus_policy;
 mod device;
 mod error;
 mod glob;
+mod ingress;
 mod json;
 mod load;
 mod network;
@@ -18,7 +19,7 @@ mod run;
 mod runtime;
 mod services;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::BTreeMap;
 
@@ -27,8 +28,9 @@ pub use dbus_policy::{DbusPolicy, Effect, Fds, MessageRule, NameLevel, NameRule,
 pub use device::{Device, Group};
 pub use error::{Error, Errors};
 pub use glob::Glob;
+pub use ingress::{Ingress, IngressKind};
 pub use load::{load, load_external};
-pub use network::{Ingress, IngressKind, Interface, Network, NetworkMode, Pool, PoolLink, Subnet};
+pub use network::{Interface, Network, NetworkMode, Pool, PoolLink, Subnet};
 pub use options::{Forward, Identity, Limits, ServiceType, SocketType, UnixOptions};
 pub use policy::{DrmAccess, RestRule, Rights, RolePolicy, WaylandGlobal, WaylandPreset};
 pub use recovery::{AutoRecovery, BackoffPolicy, RecoveryPolicy, RestartPolicy, StatusGoal};

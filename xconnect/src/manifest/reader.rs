@@ -267,6 +267,8 @@ pub(crate) fn suggest<'w>(word: &str, known: impl IntoIterator<Item = &'w str>) 
     }
     known
         .into_iter()
+        // No distance is smaller than the difference in length, which is cheaper to tell.
+        .filter(|candidate| candidate.len().abs_diff(word.len()) <= 3)
         .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
         .filter(|(distance, candidate)| *distance <= (candidate.len() / 3).clamp(1, 3))
         .min_by_key(|(distance, _)| *distance)

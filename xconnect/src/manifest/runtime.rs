@@ -1,5 +1,7 @@
 //! How a container is run: an OCI bundle, or a root file system with a program.
 
+use std::collections::HashSet;
+
 use super::getters;
 use super::policy::ID_MAX;
 use super::reader::{Object, Value};
@@ -226,10 +228,11 @@ fn read_rootfs(object: &Object<'_>) -> Option<Rootfs> {
 /// The environment as an object, or as OCI's list of `NAME=VALUE`.
 fn read_env(value: &Value<'_>) -> Option<Vec<(String, String)>> {
     let mut env: Vec<(String, String)> = Vec::new();
+    let mut names = HashSet::new();
     let mut add = |at: &Value<'_>, name: &str, text: &str| {
         if name.is_empty() || name.contains(['=', '\0']) {
             at.error("the name of a variable must not be empty, nor contain = or NUL");
-        } else if env.iter().any(|(other, _)| other == name) {
+        } else if !names.insert(name.to_owned()) {
             at.error(format_args!("variable {name:?} is there twice"));
         } else {
             env.push((name.to_owned(), text.to_owned()));
@@ -290,7 +293,11 @@ fn read_user_namespace(value: &Value<'_>) -> Option<UserNamespace> {
 }
 
 fn read_id_map(value: &Value<'_>) -> Option<Vec<IdRange>> {
-    let ranges = value.list(read_id_range)?;
+    let items = value.array()?;
+    let ranges: Vec<_> = items.iter().filter_map(read_id_range).collect();
+    if ranges.len() < items.len() {
+        return None;
+    }
     // UID_GID_MAP_MAX_EXTENTS (linux/user_namespace.h).
     if ranges.len() > 340 {
         value.error("must not have more than 340 ranges");

@@ -1,5 +1,7 @@
 //! services.json: what a container provides, and who may have it.
 
+use std::collections::HashSet;
+
 use crate::ids::{InsidePath, Role, ServiceName};
 
 use super::getters;
@@ -131,12 +133,13 @@ pub(super) fn read(root: &Value<'_>) -> Services {
         None
     };
     let mut read = Services::default();
+    let mut names = HashSet::new();
     for item in list.and_then(|list| list.array()).unwrap_or_default() {
         let Some(object) = item.object() else { continue };
         if object.get("owns").is_some() || object.get("bus").is_some() {
             read.bus_names.extend(read_bus_name(&object));
         } else if let Some(service) = read_service(&object) {
-            if read.services.iter().any(|other| other.name == service.name) {
+            if !names.insert(service.name.clone()) {
                 item.error(format_args!("service \"{}\" is there twice", service.name));
             }
             read.services.push(service);

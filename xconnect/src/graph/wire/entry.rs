@@ -180,7 +180,8 @@ impl Options {
     pub(super) fn limits(&self) -> Limits {
         Limits {
             max_connections: self.max_connections,
-            idle_timeout: self.idle_timeout.map(|idle| idle.0),
+            // As in a manifest, no time is no limit.
+            idle_timeout: self.idle_timeout.map(|idle| idle.0).filter(|idle| !idle.is_zero()),
             connect_timeout: self.connect_timeout.0,
         }
     }
