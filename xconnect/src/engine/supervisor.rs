@@ -180,7 +180,10 @@ impl Supervisor {
     ///
     /// # Errors
     /// The run directory cannot be used.
-    pub fn start(config: Config) -> Result<Self, Error> {
+    pub fn start(mut config: Config) -> Result<Self, Error> {
+        // Shims change their directory.
+        let absolute = std::path::absolute(&config.run_dir);
+        config.run_dir = absolute.map_err(|source| Error::RunDir { path: config.run_dir, source })?;
         let path = config.containers();
         let made = ContainerDir::new(&path).create();
         made.map_err(|source| Error::RunDir { path, source })?;
@@ -398,7 +401,9 @@ impl Supervisor {
         };
         while tasks.join_next().await.is_some() {}
         if containers == StopContainers::Yes {
-            cgroup::remove_root(&self.shared.context.config.cgroup_root);
+            let root = self.shared.context.config.cgroup_root.clone();
+            // Nothing is lost where the folder stays.
+            let _ = tokio::task::spawn_blocking(move || cgroup::remove_root(&root)).await;
         }
     }
 }

@@ -172,6 +172,8 @@ impl Actor {
                 created = when_created(&mut self.starting) => self.on_created(created).await,
                 command = self.rx.recv() => {
                     let flow = self.on_command(command.unwrap_or(Command::Leave)).await;
+                    // Shown before it counts as done: who waits for it must not see the state before it.
+                    self.publish();
                     self.locked_view().pending -= 1;
                     flow
                 }
@@ -301,7 +303,8 @@ impl Actor {
         match event {
             RunEvent::InitGone => {
                 // Nobody can be reached there any more, though the run is not cleaned up yet.
-                self.publish();
+                self.kill_at = None;
+                self.set_state(State::Stopping);
                 Flow::Continue
             }
             RunEvent::ShimGone => {
@@ -334,6 +337,7 @@ impl Actor {
                 self.save();
                 self.reason = None;
                 self.begin_run(instance);
+                self.context.report(Event::Started { name: self.spec.name.clone() });
             }
             Err(error) => self.reason = Some(format!("registered process {}: {error}", process.pid)),
         }

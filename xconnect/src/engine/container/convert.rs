@@ -8,6 +8,8 @@ use crate::manifest::{self, ContainerManifest, Group, IdRange, Revision, Runtime
 /// What is wanted by `revision`, whose containers' folders lie in `state_dir`.
 #[must_use]
 pub fn desired(revision: &Revision, state_dir: &Path) -> Desired {
+    let absolute = std::path::absolute(state_dir);
+    let state_dir = absolute.as_deref().unwrap_or(state_dir);
     Desired {
         groups: revision.device().groups().iter().map(group).collect(),
         containers: revision.containers().values().map(|manifest| container(manifest, state_dir)).collect(),
@@ -75,4 +77,40 @@ fn further(mount: &manifest::Mount, folder: &str) -> MountSpec {
 
 fn mapping(range: &IdRange) -> IdMapping {
     IdMapping { inside: range.container_id(), outside: range.host_id(), count: range.size() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::engine::container::{Policy, StatusGoal};
+
+    #[test]
+    fn what_the_manifests_say_is_what_is_run() {
+        let run = r##"{"#spec": "service-manifest-run@1", "name": "web", "type": "oci", "rootfs": "files",
+            "exec": ["/bin/web", "-v"], "env": {"A": "1"}, "user": {"uid": 7, "gid": 8}, "readonly": true,
+            "mounts": [{"destination": "/data", "source": "data", "type": "bind", "options": ["ro"]}],
+            "user_namespace": {"uid_map": [{"container_id": 0, "host_id": 5000, "size": 10}],
+                               "gid_map": [{"container_id": 0, "host_id": 6000, "size": 10}]},
+            "group": "platform", "status_goal": "READY", "network": {"mode": "host"},
+            "auto_recovery": {"policy": "always", "retry_delay": 2}}"##;
+        let files = BTreeMap::from([("web/run.json".to_owned(), run.as_bytes().to_vec())]);
+        let desired = desired(&manifest::load(&files).unwrap(), Path::new("/state"));
+        let names: Vec<_> = desired.groups.iter().map(|group| group.name.as_str()).collect();
+        assert_eq!(names, ["data", "root", "platform", "app"]);
+        let [web] = desired.containers.as_slice() else { panic!() };
+        assert_eq!(
+            (web.group.as_str(), web.status_goal, web.network),
+            ("platform", StatusGoal::Ready, NetworkMode::Host)
+        );
+        assert_eq!((web.recovery.policy, web.recovery.retry_delay), (Policy::Always, Duration::from_secs(2)));
+        let RuntimeSpec::Rootfs(spec) = &web.runtime else { panic!() };
+        assert_eq!(spec.rootfs, Path::new("/state/web/files"));
+        assert_eq!((spec.exec.len(), spec.env.as_slice()), (2, ["A=1".to_owned()].as_slice()));
+        assert_eq!((spec.user, spec.read_only), ((7, 8), true));
+        assert_eq!(spec.mounts[0].source, "/state/web/data");
+        assert_eq!((spec.uid_map[0].outside, spec.gid_map[0].outside), (5000, 6000));
+    }
 }

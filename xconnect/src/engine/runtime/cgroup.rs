@@ -164,12 +164,20 @@ fn remove_tree(group: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes the folder of all cgroups of ours, if nothing is in it any more.
+/// Removes the folder of all cgroups of ours, if nothing is in it any more. Blocks for a moment when the
+/// last shim is just leaving.
 pub(crate) fn remove_root(root: &str) {
+    let deadline = Instant::now() + Duration::from_millis(200);
     for (mount, _) in hierarchies().unwrap_or_default() {
         let group = mount.join(root.trim_matches('/'));
-        let _ = fs::remove_dir(group.join(SHIMS));
-        let _ = fs::remove_dir(group);
+        let is_left =
+            |path: &Path| matches!(fs::remove_dir(path), Err(e) if e.kind() == io::ErrorKind::ResourceBusy);
+        while is_left(&group.join(SHIMS)) || is_left(&group) {
+            if Instant::now() >= deadline {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 }
 

@@ -71,6 +71,8 @@ enum Report {
 pub(crate) enum Error {
     #[error("cannot write {}: {source}", path.display())]
     Write { path: PathBuf, source: io::Error },
+    #[error("cannot clean up after an earlier run: {0}")]
+    CleanUp(io::Error),
     #[error("cannot start the shim: {0}")]
     Spawn(io::Error),
     #[error("cannot read the shim's report: {0}")]
@@ -99,8 +101,9 @@ pub(crate) fn spawn(command: &ShimCommand, dir: &ContainerDir, request: &Request
     let write = |path: PathBuf| move |source| Error::Write { path, source };
     dir.create().map_err(write(dir.path().to_owned()))?;
     files::write_atomic(&dir.request(), request).map_err(write(dir.request()))?;
-    let folder = cgroup::folder(&request.cgroup_root, &request.name);
-    evict(dir, &folder).map_err(write(dir.lock()))?;
+    // From here on a late shim of an earlier run finds that it is not wanted; one that is already at
+    // work is ended with all that it made.
+    clean_up(dir, &request.cgroup_root, &request.name).map_err(Error::CleanUp)?;
     for stale in [dir.running(), dir.exit()] {
         match std::fs::remove_file(&stale) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(write(stale)(error)),

@@ -5,7 +5,7 @@ use std::io;
 
 use super::{Actor, Next};
 use crate::engine::container::instance::Instance;
-use crate::engine::container::{Record, RuntimeSpec, State};
+use crate::engine::container::{Policy, Record, RuntimeSpec, State};
 use crate::engine::runtime::files::{self, Running};
 use crate::sys::process;
 
@@ -95,8 +95,10 @@ impl Actor {
         if !same {
             return;
         }
+        let always = self.spec.recovery.policy == Policy::Always;
         let rests = if self.record.user_stopped {
-            self.spec.recovery.policy != super::super::Policy::Always
+            self.record.user_stopped = !always;
+            !always
         } else {
             self.record.last_exit.is_some() && !self.record.recovering
         };

@@ -62,6 +62,7 @@ impl Actor {
                 self.reason = None;
                 let stopping = self.state == State::Stopping;
                 self.begin_run(instance);
+                self.context.report(Event::Started { name: self.spec.name.clone() });
                 if stopping { self.stop(self.next).await } else { Flow::Continue }
             }
             Err(error) => {
@@ -79,10 +80,14 @@ impl Actor {
         self.started = Instant::now().checked_sub(age);
         self.restart_at = None;
         self.kill_at = None;
-        self.instance = Some(instance);
         let ready = self.record.ready && self.spec.status_goal == StatusGoal::Ready;
-        self.set_state(if ready { State::Ready } else { State::Started });
-        self.context.report(Event::Started { name: self.spec.name.clone() });
+        self.set_state(match instance.is_running() {
+            // Over before it was seen; its shim is still cleaning up.
+            false => State::Stopping,
+            true if ready => State::Ready,
+            true => State::Started,
+        });
+        self.instance = Some(instance);
     }
 
     /// How the run ended, as its shim wrote it down.

@@ -8,6 +8,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
+
 use crate::engine::container::{ContainerSpec, ContainerStatus, Desired, GroupSpec, RootfsSpec, RuntimeSpec};
 use crate::engine::runtime::cgroup;
 use crate::engine::runtime::files::ContainerDir;
@@ -119,22 +121,26 @@ impl Drop for Host {
     }
 }
 
-/// The tests' program, linked statically, built once.
+/// The tests' program, linked statically, built once beside the test binary.
 fn program() -> &'static Path {
-    static PROGRAM_PATH: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
-    let (_, path) = PROGRAM_PATH.get_or_init(|| {
-        let dir = tempfile::tempdir().unwrap();
-        let (source, program) = (dir.path().join("program.rs"), dir.path().join("program"));
-        fs::write(&source, PROGRAM).unwrap();
-        let mut rustc = Command::new("rustc");
-        rustc
-            .args(["--edition=2021", "-O", "-C", "target-feature=+crt-static", "-o"])
-            .arg(&program)
-            .arg(&source);
-        assert!(rustc.status().unwrap().success());
-        (dir, program)
-    });
-    path
+    static PROGRAM_PATH: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM_PATH.get_or_init(|| {
+        let hash: String = Sha256::digest(PROGRAM).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let path = std::env::current_exe().unwrap().with_file_name(format!("test-program-{hash}"));
+        if !path.exists() {
+            let dir = tempfile::tempdir_in(path.parent().unwrap()).unwrap();
+            let (source, new) = (dir.path().join("program.rs"), dir.path().join("program"));
+            fs::write(&source, PROGRAM).unwrap();
+            let mut rustc = Command::new("rustc");
+            rustc
+                .args(["--edition=2021", "-O", "-C", "target-feature=+crt-static", "-o"])
+                .arg(&new)
+                .arg(&source);
+            assert!(rustc.status().unwrap().success());
+            fs::rename(new, &path).unwrap();
+        }
+        path
+    })
 }
 
 pub(super) fn desired(containers: impl IntoIterator<Item = ContainerSpec>) -> Desired {
@@ -159,7 +165,12 @@ pub(super) async fn until(
     };
     match tokio::time::timeout(DEADLINE, wait).await {
         Ok(snapshot) => snapshot,
-        Err(_) => panic!("not reached: {:#?}", supervisor.snapshot()),
+        Err(_) => {
+            let all = supervisor.snapshot();
+            let short =
+                all.iter().map(|one| (&one.name, one.status, one.process, one.last_exit, &one.reason));
+            panic!("not reached: {:#?}", short.collect::<Vec<_>>())
+        }
     }
 }
 
