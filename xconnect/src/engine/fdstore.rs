@@ -20,9 +20,9 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::task::JoinSet;
 
-use crate::api::server::{BindError, Bound};
+use crate::api::server::{BindError, Bound, NamespaceId, Peer};
 use crate::sys::register::register;
-use crate::sys::{peer, scm, socket};
+use crate::sys::{scm, socket};
 
 /// Root only: who can list has every listener.
 const MODE: u32 = 0o600;
@@ -84,13 +84,14 @@ impl FdStore {
 
     /// Serves until it is dropped.
     pub(super) async fn run(self) -> io::Result<()> {
+        let host = NamespaceId::mount_of("self")?;
         let listener = register(self.bound.listener().try_clone()?, Interest::READABLE)?;
         let mut connections = JoinSet::new();
         loop {
             while connections.try_join_next().is_some() {}
             match listener.async_io(Interest::READABLE, |listener| socket::accept(listener)).await {
                 Ok(stream) => {
-                    if let Some(stream) = of_root(stream) {
+                    if let Some(stream) = of_root(stream, host) {
                         connections.spawn(connection(stream, self.kept.clone()));
                     }
                 }
@@ -104,13 +105,13 @@ impl FdStore {
 }
 
 /// The connection, if its peer is the host's root.
-fn of_root(stream: OwnedFd) -> Option<AsyncFd<OwnedFd>> {
-    match peer::credentials(&stream) {
-        Ok(credentials) if credentials.uid == 0 => register(stream, Interest::READABLE | Interest::WRITABLE)
+fn of_root(stream: OwnedFd, host: NamespaceId) -> Option<AsyncFd<OwnedFd>> {
+    match Peer::of(&stream) {
+        Ok(peer) if peer.is_root_of(host) => register(stream, Interest::READABLE | Interest::WRITABLE)
             .inspect_err(|error| tracing::warn!(%error, "the fd store cannot take a connection"))
             .ok(),
-        Ok(credentials) => {
-            tracing::warn!(uid = credentials.uid, "refused a caller of the fd store");
+        Ok(peer) => {
+            tracing::warn!(uid = peer.uid(), pid = peer.pid(), "refused a caller of the fd store");
             None
         }
         Err(_gone) => None,

@@ -67,10 +67,7 @@ impl Control {
         if let Some(name) = peer.pid().and_then(|pid| self.hub.supervisor().container_of(pid)) {
             return if peer.is_alive() { Caller::Container(name) } else { Caller::Stranger };
         }
-        match peer.mount_namespace() {
-            Some(namespace) if namespace == self.host && peer.uid() == 0 => Caller::Host,
-            _ => Caller::Stranger,
-        }
+        if peer.is_root_of(self.host) { Caller::Host } else { Caller::Stranger }
     }
 
     fn is_manager(&self, caller: &Caller) -> bool {
