@@ -47,6 +47,8 @@ impl Applied {
 
     /// Keeps it, in place of the former one.
     pub(in crate::engine) fn store(&self, state: &Path) -> io::Result<()> {
+        // Another directory may have taken the state directory's place since the start.
+        fs::create_dir_all(own_folder(state))?;
         write_durable(&path(state), self)
     }
 
