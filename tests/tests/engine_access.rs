@@ -4,8 +4,8 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 use serde_json::json;
-use xconnect_tests::scene::{call_from, with_control_socket};
-use xconnect_tests::{Container, Scene, State, programs, run, scene};
+use xconnect_tests::scene::{CONTROL_DIR, call_from, with_control_socket};
+use xconnect_tests::{Container, Kind, Scene, State, http, programs, run, scene};
 
 /// Every management endpoint, with a body that would be accepted.
 const MANAGEMENT: [(&str, &str, &str); 16] = [
@@ -52,7 +52,7 @@ fn root_of_a_plain_container_manages_nothing() {
 fn a_container_that_this_engine_does_not_know_manages_nothing() {
     run(|sandbox| {
         let scene = Scene::start(sandbox);
-        let binds = [(sandbox.run_dir(), scene::CONTROL_DIR)];
+        let binds = [(sandbox.run_dir(), CONTROL_DIR)];
         let binds: Vec<_> = binds.iter().map(|(host, inside)| (host.as_path(), *inside)).collect();
         for user_namespace in [false, true] {
             let stranger = Container::start_with(sandbox, user_namespace, &binds);
@@ -167,17 +167,23 @@ fn unknown_endpoints_and_methods_are_told_apart() {
 }
 
 #[test]
-fn the_status_socket_of_the_mesh_is_for_the_hosts_root() {
+fn root_of_a_plain_container_gets_nothing_of_the_sockets_between_engine_and_mesh() {
     run(|sandbox| {
         let state = State::pair(sandbox);
         state.add("plain", |run| with_control_socket(run, sandbox));
         let scene = Scene::of(sandbox, state);
-        let mesh = sandbox.run_dir().join("pv-xconnect");
-        assert_eq!(xconnect_tests::http::request(&mesh, "GET", "/links", b"").unwrap().status, 200);
         let plain = scene.engine.agent("plain");
-        // uid 0 of a container without a user namespace opens the file; the answer is a refusal.
-        let connection = plain.connect(&format!("{}/pv-xconnect", scene::CONTROL_DIR));
-        let response = xconnect_tests::http::over(&connection, "GET", "/links", b"");
-        assert!(response.as_ref().is_err() || response.as_ref().unwrap().status == 403, "{response:?}");
+        let mesh = sandbox.run_dir().join("pv-xconnect");
+        for path in ["/links", "/status", "/metrics"] {
+            assert_eq!(http::request(&mesh, "GET", path, b"").unwrap().status, 200, "{path} by the host");
+            let connection = plain.connect(&format!("{CONTROL_DIR}/pv-xconnect"));
+            let response = http::over(&connection, "GET", path, b"").unwrap();
+            assert_eq!((response.status, response.error().as_str()), (403, REFUSAL), "{path}");
+        }
+        // Its listing would give away a listener of every container.
+        let store = plain.try_connect(&format!("{CONTROL_DIR}/fdstore"), Kind::Seqpacket).unwrap();
+        let _ = store.try_send(br#"{"op":"list"}"#, &[]);
+        assert!(store.ends());
+        scene.echoes();
     });
 }

@@ -207,8 +207,7 @@ fn metrics_of_engine_and_mesh_are_one_text_with_one_end() {
         ] {
             assert!(text.lines().any(|line| line == series), "no {series} in {text}");
         }
-        let mesh =
-            text.lines().any(|line| line.starts_with("pv_xconnect_") && line.contains("consumer=\"client\""));
+        let mesh = text.lines().any(|line| line.starts_with("xconnect_link_up{consumer=\"client\""));
         assert!(mesh, "nothing of the mesh's links in {text}");
     });
 }
@@ -225,7 +224,7 @@ fn the_fd_store_holds_a_listener_for_each_link_and_is_closed_to_others() {
         let first = store.recv(65536);
         assert_eq!(first.fds.len(), 1, "{first:?}");
         let entry: serde_json::Value = serde_json::from_slice(&first.bytes).unwrap();
-        assert!(entry["name"].as_str().is_some_and(|name| name.contains("client")), "{entry}");
+        assert_eq!(entry["meta"]["place"]["target"], TARGET, "{entry}");
         assert_eq!(store.recv(65536).bytes, br#"{"end":true}"#);
         scene.echoes();
     });

@@ -31,7 +31,7 @@ fn every_way_to_change_the_directory_is_a_revision() {
         let (engine, state) = (&scene.engine, &scene.state);
         let pids = scene.pids();
         let mut present = revision(engine);
-        let mut step = |what: &str, present: &mut String| {
+        let step = |what: &str, present: &mut String| {
             let next = wait_revision_after(engine, present);
             assert!(!next.is_empty(), "{what}");
             *present = next;
