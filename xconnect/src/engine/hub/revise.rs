@@ -101,6 +101,7 @@ impl Hub {
 
     fn put_in_force(&self, inner: &mut Inner, revision: Revision) {
         self.supervisor.apply(desired(&revision, &self.state_dir));
+        self.give_way(inner, &revision);
         inner.effective = Arc::new(effective(&revision, &inner.registered));
         inner.revision = revision;
         inner.supervised = true;
