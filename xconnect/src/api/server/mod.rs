@@ -30,7 +30,7 @@ pub use stop::{StopHandle, StopSignal, stop_channel};
 pub struct Limits {
     /// Bytes of a body; larger ones are answered with 413.
     pub max_body: usize,
-    /// Open connections; callers that are not root get half of them.
+    /// Open connections; callers that are not root of our own mount namespace get half of them.
     pub max_connections: usize,
     /// How long a request's head may take, and how long a connection may idle.
     pub head_timeout: Duration,

@@ -14,7 +14,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
-use super::{Body, Bound, Handler, Limits, Peer, Request, Response, StopSignal};
+use super::{Body, Bound, Handler, Limits, NamespaceId, Peer, Request, Response, StopSignal};
 use crate::api::error::ApiError;
 
 /// A body that is too large is read and thrown away up to so many bytes: a caller that is still writing
@@ -25,7 +25,7 @@ const DISCARD: usize = 64 * 1024 * 1024;
 /// the end.
 ///
 /// # Errors
-/// The listener cannot be registered with the runtime.
+/// The listener cannot be registered with the runtime, or our own mount namespace not be looked at.
 pub async fn serve<H: Handler>(
     bound: Bound,
     handler: Arc<H>,
@@ -34,6 +34,7 @@ pub async fn serve<H: Handler>(
 ) -> io::Result<()> {
     let listener = std::os::unix::net::UnixListener::from(bound.listener().try_clone()?);
     let listener = UnixListener::from_std(listener)?;
+    let host = NamespaceId::mount_of("self")?;
     let all = Arc::new(Semaphore::new(limits.max_connections));
     let others = Arc::new(Semaphore::new(limits.max_connections.div_ceil(2)));
     let mut connections = JoinSet::new();
@@ -64,10 +65,11 @@ pub async fn serve<H: Handler>(
                 continue;
             }
         };
-        let permits = if peer.uid() == 0 {
+        let permits = if peer.is_root_of(host) {
             (permit, None)
         } else {
-            // Callers that are not root never take the last half: the operator always gets in.
+            // Other callers, root of a container among them, never take the last half: the operator
+            // always gets in.
             match Arc::clone(&others).try_acquire_owned() {
                 Ok(second) => (permit, Some(second)),
                 Err(_full) => continue,
