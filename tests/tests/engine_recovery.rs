@@ -78,7 +78,8 @@ fn a_container_in_recovery_can_be_started_at_once_and_stopped_for_good() {
         let state = State::new(sandbox);
         for name in ["one", "two"] {
             state.add(name, |run| {
-                run["auto_recovery"] = json!({"policy": "on-failure", "retry_delay": "1h", "max_delay": "2h"})
+                run["auto_recovery"] =
+                    json!({"policy": "on-failure", "retry_delay": "1h", "max_delay": "2h"});
             });
         }
         let engine = Engine::start(sandbox, &state);

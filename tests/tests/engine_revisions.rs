@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use xconnect_tests::process::Process;
 use xconnect_tests::scene::{self, revision, wait_accepted, wait_refused, wait_revision_after};
-use xconnect_tests::{Engine, Sandbox, Scene, State, engine, ensure, eventually, run};
+use xconnect_tests::{Engine, OrFail, Sandbox, Scene, State, engine, ensure, eventually, run};
 
 /// A container that runs beside the pair.
 fn extra(state: &State, name: &str) -> String {
@@ -282,8 +282,8 @@ fn sighup_reads_the_directory_again() {
 
 fn check(sandbox: &Sandbox, state: &State) -> (Option<i32>, String) {
     let mut command: Command = engine::command(sandbox.path(), &state.dir, &sandbox.cgroup_name());
-    let output = command.arg("--check").output().unwrap();
-    (output.status.code(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+    let output = command.arg("--check").output().or_fail("pv-appengine");
+    (output.status.code(), String::from_utf8([output.stdout, output.stderr].concat()).or_fail("text"))
 }
 
 #[test]

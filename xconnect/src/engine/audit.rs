@@ -183,16 +183,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let place = dir.path().join("state");
         let path = place.join("own/audit.log");
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
         let log = AuditLog::open(&path).unwrap();
         log.append(record("one")).unwrap();
-        std::fs::rename(&place, dir.path().join("old")).unwrap();
+        fs::rename(&place, dir.path().join("old")).unwrap();
         assert_eq!(log.read(Since::Seq(0)).unwrap().len(), 1);
         log.append(record("two")).unwrap();
         assert_eq!(AuditLog::open(&path).unwrap().read(Since::Seq(0)).unwrap().len(), 2);
         // The old directory comes back, with a log that ends earlier: no number is given twice.
-        std::fs::rename(&place, dir.path().join("newer")).unwrap();
-        std::fs::rename(dir.path().join("old"), &place).unwrap();
+        fs::rename(&place, dir.path().join("newer")).unwrap();
+        fs::rename(dir.path().join("old"), &place).unwrap();
         log.append(record("three")).unwrap();
         let seen: Vec<_> = log.read(Since::Seq(0)).unwrap().iter().map(|entry| entry.seq).collect();
         assert_eq!(seen, [1, 3]);
@@ -206,9 +206,9 @@ mod tests {
         log.append(record("one")).unwrap();
         log.append(record("two")).unwrap();
         drop(log);
-        let mut text = std::fs::read(&path).unwrap();
+        let mut text = fs::read(&path).unwrap();
         text.extend_from_slice(br#"{"seq":3,"time":"20"#);
-        std::fs::write(&path, &text).unwrap();
+        fs::write(&path, &text).unwrap();
 
         let log = AuditLog::open(&path).unwrap();
         log.append(record("three")).unwrap();
@@ -220,6 +220,6 @@ mod tests {
         assert!(
             log.read(Since::Time(SystemTime::now() + std::time::Duration::from_secs(5))).unwrap().is_empty()
         );
-        assert!(std::fs::read(&path).unwrap().starts_with(&text), "nothing written is ever changed");
+        assert!(fs::read(&path).unwrap().starts_with(&text), "nothing written is ever changed");
     }
 }
