@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::json;
 use xconnect_tests::process::Process;
 use xconnect_tests::scene::TARGET;
@@ -130,5 +131,26 @@ fn an_unknown_daemon_or_action_is_refused_and_nothing_is_done() {
         );
         assert_eq!(scene.mesh(), mesh);
         scene.echoes();
+    });
+}
+
+#[test]
+fn a_mesh_that_hangs_does_not_hang_the_control_socket() {
+    run(|sandbox| {
+        let scene = Scene::start(sandbox);
+        let mesh = scene.engine.daemon(NAME);
+        mesh.signal(Signal::STOP);
+        let link = scene.link();
+        assert_eq!(link["status"], "declared");
+        assert!(
+            link["reason"].as_str().is_some_and(|why| why.starts_with("pv-xconnect does not answer: ")),
+            "{link}"
+        );
+        let metrics = scene.engine.call("GET", "/metrics", "");
+        assert_eq!(metrics.body.matches("# EOF").count(), 1, "{metrics:?}");
+        assert!(metrics.body.contains("pv_appengine_graph_links 1"), "{metrics:?}");
+        mesh.signal(Signal::CONT);
+        scene.echoes();
+        assert_eq!(scene.mesh(), mesh.pid);
     });
 }

@@ -172,21 +172,22 @@ fn the_same_content_in_another_layout_is_no_revision_and_restarts_nothing() {
         let scene = Scene::start(sandbox);
         let (engine, state) = (&scene.engine, &scene.state);
         let (before, pids) = (revision(engine), scene.pids());
-        let run: Value =
-            serde_json::from_slice(&fs::read(state.dir.join("client/run.json")).unwrap()).unwrap();
+        let since = engine.get("/revision")["since"].clone();
+        let read = |file: &str| fs::read(state.dir.join(file)).unwrap();
+        let (run, server) = (read("client/run.json"), read("server/run.json"));
+        // A refused state on the way: that it is accepted again shows that the new layout was looked at.
+        state.write("server/run.json", "{");
+        wait_refused(engine);
+        let run: Value = serde_json::from_slice(&run).unwrap();
         state.write("client/run.json", serde_json::to_string_pretty(&run).unwrap());
-        // A mark: once it is in force, what was written before it has been looked at.
-        state.write("mark/run.json", extra(state, "mark"));
-        wait_revision_after(engine, &before);
+        state.write("server/run.json", server);
+        wait_accepted(engine);
         let entries = engine.get("/audit");
-        let entries = entries.as_array().unwrap();
-        assert_eq!(entries.len(), 2, "the start and the mark: {entries:?}");
-        let containers = &entries[1]["containers"];
-        assert_eq!(*containers, json!({"added": ["mark"], "removed": [], "changed": []}));
-        fs::remove_dir_all(state.dir.join("mark")).unwrap();
-        wait_gone(engine, "mark");
-        assert_eq!(revision(engine), before);
+        let events: Vec<_> = entries.as_array().unwrap().iter().map(|entry| entry["event"].clone()).collect();
+        assert_eq!(events, ["applied", "refused"], "{entries}");
+        assert_eq!((revision(engine), &engine.get("/revision")["since"]), (before, &since));
         assert_eq!(scene.pids(), pids);
+        scene.echoes();
     });
 }
 
