@@ -19,7 +19,7 @@ fn bounds_are_kept(from: &Socket, to: &Socket) {
     thread::scope(|scope| {
         scope.spawn(|| {
             for (number, size) in sizes.iter().enumerate() {
-                assert_eq!(from.try_send(&bytes(number as u64, *size), &[]).unwrap(), *size);
+                from.send(&bytes(number as u64, *size));
             }
         });
         for (number, size) in sizes.iter().enumerate() {
