@@ -44,6 +44,15 @@ impl Scratch {
         Self { buffer: vec![0; BUFFER].into_boxed_slice(), spare: Vec::new(), search }
     }
 
+    /// Has room for a message of so many bytes, and gives back what a large one before it needed. Only
+    /// before a read: what was read is gone.
+    fn fit(&mut self, length: usize) {
+        let wanted = length.max(BUFFER);
+        if self.buffer.len() < wanted || wanted == BUFFER && self.buffer.len() > BUFFER {
+            self.buffer = vec![0; wanted].into_boxed_slice();
+        }
+    }
+
     fn copy_of(&mut self, start: usize, end: usize) -> Vec<u8> {
         let mut copy = self.spare.pop().unwrap_or_default();
         copy.clear();
@@ -277,19 +286,13 @@ impl Lane {
         if next.len > MESSAGE_MAX {
             return Err(NoRead::Broken(Trouble::MessageTooLong(next.len)));
         }
-        if next.len > scratch.buffer.len() {
-            scratch.buffer = vec![0; next.len].into_boxed_slice();
-        }
-        let read = if next.control {
+        scratch.fit(next.len);
+        if next.control {
             receive(source, &mut scratch.buffer[..next.len], share)
         } else {
             let len = socket::receive_plain(source, &mut scratch.buffer[..next.len])?;
             Ok(Read::Plain { len, emptied: false })
-        };
-        if scratch.buffer.len() > BUFFER && next.len <= BUFFER {
-            scratch.buffer = vec![0; BUFFER].into_boxed_slice();
         }
-        read
     }
 
     fn write(

@@ -184,11 +184,11 @@ impl Relay {
                 } else if moved.emptied {
                     direction.emptied();
                 }
-                self.count(source, moved, now);
+                self.count(source, step, moved, now);
             }
             Carried::HeldBack(moved) => {
                 direction.held_back();
-                self.count(source, moved, now);
+                self.count(source, step, moved, now);
             }
             Carried::Starved => direction.starved(),
             Carried::Ended => direction.ended(),
@@ -199,9 +199,10 @@ impl Relay {
         Progress::Stepped
     }
 
-    fn count(&mut self, source: usize, moved: Moved, now: Instant) {
+    fn count(&mut self, source: usize, step: Step, moved: Moved, now: Instant) {
         self.moved_at = now;
-        if moved == Moved::default() {
+        // What is flushed was counted when it was read.
+        if step == Step::Flush {
             return;
         }
         let counters = &self.admission.link().counters;
