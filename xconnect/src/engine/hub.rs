@@ -197,7 +197,8 @@ fn effective(revision: &Revision, registered: &BTreeMap<ContainerName, Registere
         match with(&united, manifest) {
             Ok(next) => united = next,
             Err(why) => {
-                tracing::error!(container = %manifest.name(), why, "a registered container does not fit: it gets no links")
+                let container = manifest.name();
+                tracing::error!(%container, why, "a registered container does not fit: it gets no links");
             }
         }
     }

@@ -29,7 +29,7 @@ impl MeshStatus {
             return wanted;
         }
         match self.links().await {
-            Ok(links) => merge(wanted, links),
+            Ok(links) => merge(wanted, &links),
             Err(why) => {
                 let reason = format!("pv-xconnect does not answer: {why}");
                 wanted.into_iter().map(|entry| declared(entry, &reason)).collect()
@@ -71,7 +71,7 @@ fn key(entry: &LinkEntry) -> (&str, &str, &str) {
     (&entry.consumer, &entry.name, &entry.target)
 }
 
-fn merge(wanted: Vec<LinkEntry>, links: Vec<LinkEntry>) -> Vec<LinkEntry> {
+fn merge(wanted: Vec<LinkEntry>, links: &[LinkEntry]) -> Vec<LinkEntry> {
     let known: HashMap<_, _> = links.iter().map(|link| (key(link), link)).collect();
     let complete = |mut entry: LinkEntry| {
         let Some(link) = known.get(&key(&entry)).copied() else {
@@ -118,7 +118,7 @@ mod tests {
         old["status"] = "up".into();
         let merged = merge(
             entries(json!([wanted("/one", 8), wanted("/two", 10), wanted("/three", 8)])),
-            entries(json!([up, old])),
+            &entries(json!([up, old])),
         );
         let seen: Vec<_> =
             merged.iter().map(|entry| (entry.status.unwrap().as_str(), entry.reason.as_deref())).collect();
