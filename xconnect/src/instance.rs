@@ -114,7 +114,8 @@ fn open(path: &Path, create: bool) -> io::Result<File> {
         .write(true)
         .create(create)
         .truncate(false)
-        .mode(0o644)
+        // Whoever can open a file can lock it (flock(2)), and so keep the daemon from starting.
+        .mode(0o600)
         .custom_flags(libc::O_NOFOLLOW)
         .open(path)
 }

@@ -8,9 +8,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
-use xconnect::engine::{self, Config, Wish};
+use xconnect::engine::{self, Asked, Config};
 
 /// Exit code for a state directory that would be refused; `pvcontrol` uses the same.
 const REFUSED: u8 = 70;
@@ -32,9 +32,9 @@ struct Args {
     /// The mesh's program, or "none" where something else runs it [default: pv-xconnect beside this program]
     #[arg(long, value_name = "PATH")]
     xconnect: Option<PathBuf>,
-    /// Where changes of the desired state are recorded [default: .xconnect/audit.log in the state directory]
-    #[arg(long, value_name = "PATH")]
-    audit_log: Option<PathBuf>,
+    /// Directory for the audit log and the state that was applied last [default: .xconnect in the state directory]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
     /// Folder of the containers' cgroups, below each controller's root
     #[arg(long, default_value = "xconnect", value_name = "NAME", value_parser = cgroup_name)]
     cgroup_root: String,
@@ -80,7 +80,7 @@ impl Args {
             })?;
         }
         Ok(Config {
-            audit_log: self.audit_log.unwrap_or_else(|| engine::default_audit_log(&self.state)),
+            data_dir: self.data_dir.unwrap_or_else(|| engine::default_data_dir(&self.state)),
             state: self.state,
             run_dir: self.run_dir,
             xconnect,
@@ -148,21 +148,20 @@ fn start(config: Config) -> anyhow::Result<()> {
         .build()
         .context("cannot start the event loop")?;
     runtime.block_on(async {
-        let (wish, wishes) = mpsc::channel(8);
+        let (stop, stopped) = watch::channel(false);
+        let (reread, rereads) = watch::channel(());
         let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
         let mut hang_up = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
-        let engine = engine::run(config, wishes);
+        let engine = engine::run(config, Asked { stop: stopped, reread: rereads });
         tokio::pin!(engine);
         loop {
-            let asked = tokio::select! {
+            tokio::select! {
                 ended = &mut engine => return ended.map_err(anyhow::Error::from),
-                _ = terminate.recv() => Wish::Stop,
-                _ = interrupt.recv() => Wish::Stop,
-                _ = hang_up.recv() => Wish::Reread,
-            };
-            // A full queue holds a wish of the same kind already, or the stop.
-            let _ = wish.try_send(asked);
+                _ = terminate.recv() => drop(stop.send_replace(true)),
+                _ = interrupt.recv() => drop(stop.send_replace(true)),
+                _ = hang_up.recv() => reread.send_replace(()),
+            }
         }
     })
 }

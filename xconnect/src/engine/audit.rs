@@ -1,8 +1,8 @@
 //! The audit log: one JSON object a line, only ever appended to.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
@@ -52,17 +52,32 @@ struct Inner {
     seq: u64,
 }
 
+impl Inner {
+    /// The directory that the log is in may have been swapped for another: goes on in the file that is
+    /// at the path by then, with the numbers going on as well.
+    fn follow(&mut self, path: &Path) -> io::Result<()> {
+        let ours = self.file.metadata()?;
+        let is_there = fs::metadata(path).is_ok_and(|it| (it.dev(), it.ino()) == (ours.dev(), ours.ino()));
+        if !is_there {
+            self.file = open(path)?;
+        }
+        Ok(())
+    }
+}
+
+/// Opens the log for appending, and makes its folder where there is none.
+fn open(path: &Path) -> io::Result<File> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    File::options().read(true).append(true).create(true).mode(0o600).open(path)
+}
+
 impl AuditLog {
     /// Opens the log, or begins one. A last line that was cut off by a crash is closed and left as it is.
     pub(super) fn open(path: &Path) -> Result<Self, AuditError> {
         let error = |what| move |source| AuditError { path: path.to_owned(), what, source };
-        let mut file = File::options()
-            .read(true)
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(path)
-            .map_err(error("open"))?;
+        let mut file = open(path).map_err(error("open"))?;
         let tail = read_tail(&mut file).map_err(error("read"))?;
         if !tail.is_empty() && !tail.ends_with(b"\n") {
             file.write_all(b"\n").map_err(error("write"))?;
@@ -93,7 +108,8 @@ impl AuditLog {
             file.write_all(&line)?;
             file.sync_data()
         };
-        write(&mut inner.file).map_err(|source| AuditError {
+        let followed = inner.follow(&self.path);
+        followed.and_then(|()| write(&mut inner.file)).map_err(|source| AuditError {
             path: self.path.clone(),
             what: "write",
             source,
@@ -134,7 +150,7 @@ mod tests {
     fn record(to: &str) -> Record {
         Record {
             event: AuditEvent::Applied,
-            author: Author { via: "state directory".to_owned(), uids: vec![0], pid: None },
+            author: Author { via: "state directory".to_owned(), uids: vec![0], container: None, pid: None },
             from: None,
             to: Some(to.to_owned()),
             files: Changes::default(),
@@ -152,9 +168,9 @@ mod tests {
         log.append(record("one")).unwrap();
         log.append(record("two")).unwrap();
         drop(log);
-        let mut text = std::fs::read(&path).unwrap();
+        let mut text = fs::read(&path).unwrap();
         text.extend_from_slice(br#"{"seq":3,"time":"20"#);
-        std::fs::write(&path, &text).unwrap();
+        fs::write(&path, &text).unwrap();
 
         let log = AuditLog::open(&path).unwrap();
         log.append(record("three")).unwrap();
@@ -166,6 +182,18 @@ mod tests {
         assert!(
             log.read(Since::Time(SystemTime::now() + std::time::Duration::from_secs(5))).unwrap().is_empty()
         );
-        assert!(std::fs::read(&path).unwrap().starts_with(&text), "nothing written is ever changed");
+        assert!(fs::read(&path).unwrap().starts_with(&text), "nothing written is ever changed");
+    }
+
+    #[test]
+    fn the_log_goes_on_where_its_directory_is_swapped() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("own");
+        let log = AuditLog::open(&folder.join("audit.log")).unwrap();
+        log.append(record("one")).unwrap();
+        fs::rename(&folder, dir.path().join("old")).unwrap();
+        log.append(record("two")).unwrap();
+        let seen: Vec<_> = log.read(Since::Seq(0)).unwrap().into_iter().map(|entry| entry.seq).collect();
+        assert_eq!(seen, [2]);
     }
 }

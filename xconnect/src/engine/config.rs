@@ -10,8 +10,8 @@ pub struct Config {
     pub state: PathBuf,
     /// Sockets, locks, logs and what is known of running containers.
     pub run_dir: PathBuf,
-    /// The audit log.
-    pub audit_log: PathBuf,
+    /// The engine's own folder: the audit log, and the state that was applied last.
+    pub data_dir: PathBuf,
     /// The program of the mesh, run as a managed daemon; `None`: somebody else runs it.
     pub xconnect: Option<PathBuf>,
     /// The folder of all containers' cgroups.
@@ -30,6 +30,10 @@ impl Config {
     /// The mesh's own socket.
     pub(super) fn mesh_socket(&self) -> PathBuf {
         self.run_dir.join("pv-xconnect")
+    }
+
+    pub(super) fn audit_log(&self) -> PathBuf {
+        self.data_dir.join("audit.log")
     }
 
     pub(super) fn fdstore(&self) -> PathBuf {
@@ -53,7 +57,7 @@ impl Config {
         let absolute = |path: &Path| std::path::absolute(path);
         self.state = absolute(&self.state)?;
         self.run_dir = absolute(&self.run_dir)?;
-        self.audit_log = absolute(&self.audit_log)?;
+        self.data_dir = absolute(&self.data_dir)?;
         self.xconnect = self.xconnect.as_deref().map(absolute).transpose()?;
         Ok(self)
     }

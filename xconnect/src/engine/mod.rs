@@ -26,5 +26,5 @@ use crate::api::error::chain;
 pub use check::{Checked, check};
 pub use config::Config;
 pub use process::prepare_process;
-pub use run::{Error, Wish, run};
-pub use state::default_audit_log;
+pub use run::{Asked, Error, run};
+pub use state::default_data_dir;
