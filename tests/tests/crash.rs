@@ -4,6 +4,7 @@
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use xconnect_tests::mesh::Pair;
 use xconnect_tests::payload::bytes;
@@ -152,7 +153,7 @@ fn consumers_that_send_and_close_at_once_do_no_harm() {
             while !consumer.is_finished() || !listener.is_idle() {
                 if !listener.is_idle() {
                     let server = listener.accept();
-                    server.set_timeout(std::time::Duration::from_millis(100));
+                    server.set_timeout(Duration::from_millis(100));
                     let _ = server.try_send(&reply, &[]);
                     let _ = server.try_send(&reply, &[]);
                 }
@@ -183,7 +184,7 @@ fn providers_that_close_at_once_do_no_harm() {
 }
 
 #[test]
-fn a_hang_up_does_not_end_the_mesh_by_a_broken_pipe() {
+fn a_broken_pipe_signal_does_not_end_the_mesh() {
     run(|sandbox| {
         let pair = Pair::start(sandbox);
         let signal = rustix::process::Signal::PIPE;
@@ -211,6 +212,8 @@ fn a_status_client_that_hangs_up_does_no_harm() {
         }
         for (what, request) in xconnect_tests::hostile::requests() {
             let client = xconnect_tests::Socket::connect(Kind::Stream, &pair.mesh.socket()).unwrap();
+            // Some of these are unfinished, and never answered.
+            client.set_timeout(Duration::from_millis(200));
             let _ = xconnect_tests::http::raw(&client, &request);
             assert!(pair.mesh.is_alive(), "{what}");
         }
