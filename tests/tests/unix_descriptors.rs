@@ -109,7 +109,7 @@ fn traffic(seed: u64, files: usize) -> Vec<Write> {
     let dice = bytes(seed, 4 * 300);
     let write = |dice: &[u8]| {
         let size = 1 + usize::from(dice[0]) * [1, 7, 60, 400][usize::from(dice[1] % 4)];
-        let count = if dice[2] % 3 == 0 { usize::from(dice[3]) % 6 } else { 0 };
+        let count = if dice[2].is_multiple_of(3) { usize::from(dice[3]) % 6 } else { 0 };
         let first = usize::from(dice[3]) % (files - 6);
         Write { bytes: bytes(seed ^ u64::from(dice[0]), size), files: first..first + count }
     };

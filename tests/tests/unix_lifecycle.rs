@@ -122,6 +122,31 @@ fn a_connection_is_refused_when_the_provider_does_not_come_in_time() {
 }
 
 #[test]
+fn a_consumer_that_hangs_up_while_it_is_held_is_let_go() {
+    run(|sandbox| {
+        let (consumer, provider) = (Container::start(sandbox), Container::start(sandbox));
+        let link = Link::new("raw", "consumer", "provider")
+            .between(&consumer, &provider)
+            .option("connect_timeout", 600);
+        let mesh = Mesh::start_with(sandbox, None, std::slice::from_ref(&link));
+        mesh.wait(&link, "waiting");
+        let clients: Vec<_> = (0..20).map(|_| consumer.connect(link.target())).collect();
+        mesh.wait_counter(&link, "/connections/open", 20);
+        drop(clients);
+        mesh.wait_counter(&link, "/connections/open", 0);
+        // What one has sent before is still delivered.
+        let client = consumer.connect(link.target());
+        client.send(b"last words");
+        drop(client);
+        mesh.wait_counter(&link, "/connections/total", 21);
+        let listener = provider.listen(link.socket());
+        assert_eq!(listener.accept().recv_to_end(), b"last words");
+        mesh.wait_counter(&link, "/connections/open", 0);
+        assert!(listener.is_idle());
+    });
+}
+
+#[test]
 fn a_socket_at_which_nobody_listens_is_waited_for_too() {
     run(|sandbox| {
         let Pair { mesh, consumer, provider, link, listener } =
