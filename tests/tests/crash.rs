@@ -9,6 +9,7 @@ use std::time::Duration;
 use xconnect_tests::mesh::Pair;
 use xconnect_tests::payload::bytes;
 use xconnect_tests::process::fd_count;
+use xconnect_tests::wait::Raise;
 use xconnect_tests::{Kind, Link, programs, run};
 
 #[test]
@@ -27,13 +28,13 @@ fn a_killed_mesh_is_replaced_in_the_middle_of_traffic() {
                         let _ = agent.churn(target, 100);
                     }
                 });
+                let _over = Raise(over);
                 let busy = consumer.connect(link.target());
                 busy.echo(&bytes(1, 10_000));
                 mesh.kill();
                 assert!(busy.ends());
                 mesh.start_again();
                 mesh.wait(&link, "up");
-                over.store(true, Ordering::Relaxed);
             });
             consumer.connect(link.target()).echo(b"again");
             assert_eq!(consumer.list("/run/pv/services"), ["raw.sock"]);
