@@ -9,6 +9,7 @@
 //! | [`manifest`] | bytes → validated manifests, all errors at once (pure) | `ids` |
 //! | [`graph`] | containers + manifests → links, authorization, wire JSON, plan (pure) | `ids`, `manifest` |
 //! | [`api`] | types of the control API, HTTP server and client over Unix sockets | `ids`, `graph` |
+//! | [`instance`] | the lock that makes each daemon the only one of its kind | `sys` |
 //! | [`sys`] | thin wrappers of system calls, the only unsafe code | nothing |
 //! | [`mesh`] | `pv-xconnect`: graph source, reconciler, injection, edges | all above |
 //! | [`engine`] | `pv-appengine`: state directory, runtime, lifecycle, control socket | all above, not `mesh` |
@@ -22,6 +23,7 @@ pub mod cli;
 pub mod engine;
 pub mod graph;
 pub mod ids;
+pub mod instance;
 pub mod manifest;
 #[cfg(feature = "mesh")]
 pub mod mesh;

@@ -235,6 +235,23 @@ impl Supervisor {
         self.shared.context.bump();
     }
 
+    /// Waits until every container's task has taken over what a former engine left of it: before that,
+    /// [`Self::presence`] knows nothing of containers that run.
+    pub async fn adopted(&self) {
+        let mut changed = self.subscribe();
+        loop {
+            changed.borrow_and_update();
+            let settled = lock(&self.shared.entries).values().all(|entry| {
+                let view = entry.handle.view();
+                let registering = view.spec.runtime == RuntimeSpec::External && view.pending > 0;
+                view.gone || (view.adopted && !registering)
+            });
+            if settled || changed.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// Names of containers of which a former engine left records.
     fn left_behind(&self) -> Vec<ContainerName> {
         let entries =

@@ -130,6 +130,13 @@ getters! { Revision:
     by_ref id: String;
 }
 
+impl Default for Revision {
+    /// That of an empty state directory.
+    fn default() -> Self {
+        load(&BTreeMap::new()).expect("invariant: where there is no file, there is no error")
+    }
+}
+
 impl Revision {
     /// The same state with one more container (or another in place of one of its name), as when one
     /// is registered that somebody else runs. The id stays: it is that of the files.

@@ -12,7 +12,6 @@ mod fdstore;
 pub mod inject;
 mod ledger;
 mod link;
-mod lock;
 mod metrics;
 mod process;
 mod providers;
@@ -21,6 +20,7 @@ mod run;
 mod server;
 mod source;
 
+pub(crate) use crate::api::error::chain;
 use crate::graph::{Forward, Link};
 
 pub use config::{Config, GraphFrom};
@@ -36,16 +36,4 @@ fn path_reason(link: &Link) -> Option<String> {
         Forward::User => None,
         Forward::Kernel | Forward::Auto => Some(WITHOUT_EBPF.to_owned()),
     }
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

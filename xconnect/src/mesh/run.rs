@@ -16,13 +16,13 @@ use super::fdstore::FdStore;
 use super::inject::{self, Watcher};
 use super::ledger::{self, Ledger};
 use super::link::Shared;
-use super::lock;
 use super::providers::Providers;
 use super::reconcile::Reconciler;
 use super::server::{self, View};
 use super::source::{self, Outlet};
 use crate::api::server::{BindError, stop_channel};
 use crate::graph::{Graph, Presence, ProcessId};
+use crate::instance::{InstanceLock, LockError};
 
 /// Why the mesh cannot start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +37,7 @@ pub enum Error {
     },
     /// Another mesh is there.
     #[error(transparent)]
-    Lock(#[from] lock::Error),
+    Lock(#[from] LockError),
     /// The record of injected sockets cannot be kept.
     #[error(transparent)]
     Ledger(#[from] ledger::Error),
@@ -64,7 +64,7 @@ const RESERVED: usize = 256;
 pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), Error> {
     std::fs::create_dir_all(&config.run_dir)
         .map_err(|source| Error::RunDir { path: config.run_dir.clone(), source })?;
-    let _lock = lock::take(&config.run_dir.join("pv-xconnect.lock"))?;
+    let _lock = InstanceLock::acquire(&config.run_dir.join("pv-xconnect.lock"))?;
     let ledger = Ledger::open(&config.run_dir.join("xconnect-state.json"))?;
     let status = server::bind(&config.status_socket)?;
     let workers = Workers::start(config.workers.unwrap_or_else(Workers::default_count))?;

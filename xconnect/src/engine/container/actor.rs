@@ -164,6 +164,7 @@ impl Actor {
     /// Runs the container until it is removed or the engine leaves.
     pub(crate) async fn run(mut self) {
         self.adopt().await;
+        self.locked_view().adopted = true;
         self.publish();
         loop {
             let flow = tokio::select! {

@@ -26,7 +26,7 @@ fn group(group: &Group) -> GroupSpec {
     }
 }
 
-fn container(manifest: &ContainerManifest, state_dir: &Path) -> ContainerSpec {
+pub(crate) fn container(manifest: &ContainerManifest, state_dir: &Path) -> ContainerSpec {
     let folder = state_dir.join(manifest.name().as_str());
     let folder = folder.to_string_lossy();
     let runtime = match manifest.runtime() {

@@ -10,6 +10,7 @@ mod spec;
 mod status;
 
 pub use action::ActionError;
+pub(crate) use convert::container;
 pub use convert::desired;
 pub use recovery::RecoveryPolicy;
 pub use spec::{

@@ -1,6 +1,6 @@
 //! The files of one container below the run directory, and how they are written.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -107,9 +107,21 @@ pub(crate) struct Ended {
 
 /// Writes a file so that a reader sees the old or the new content, whenever either dies.
 pub(crate) fn write_atomic(path: &Path, value: &impl Serialize) -> io::Result<()> {
+    write(path, value, |_| Ok(()))
+}
+
+/// As [`write_atomic`], and the disk has it when this returns: after a loss of power a reader sees the
+/// old or the new content as well.
+pub(crate) fn write_durable(path: &Path, value: &impl Serialize) -> io::Result<()> {
+    write(path, value, File::sync_data)?;
+    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_data())
+}
+
+fn write(path: &Path, value: &impl Serialize, done: impl Fn(&File) -> io::Result<()>) -> io::Result<()> {
     let new = path.with_extension("new");
     let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
     file.write_all(&serde_json::to_vec(value)?)?;
+    done(&file)?;
     fs::rename(&new, path)
 }
 

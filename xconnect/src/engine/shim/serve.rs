@@ -16,6 +16,7 @@ use super::create::{Created, create};
 use super::lock::Lock;
 use super::log::Log;
 use crate::engine::container::Exit;
+use crate::engine::process::usual_limits;
 use crate::engine::runtime::files::{self, ContainerDir, Ended, Running};
 use crate::engine::runtime::{Error, Request, cgroup, root};
 use crate::sys::process;
@@ -23,6 +24,7 @@ use crate::sys::process;
 /// Runs one container and exits.
 pub(super) fn main(dir: &Path, id: &str) -> ! {
     process::close_from(3);
+    usual_limits();
     let report = match io::stderr().as_fd().try_clone_to_owned() {
         Ok(report) => Arc::new(File::from(report)),
         Err(_) => std::process::exit(2),

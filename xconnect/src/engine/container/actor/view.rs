@@ -20,6 +20,8 @@ pub(crate) struct View {
     pub(crate) process: Option<ProcessId>,
     /// The inode of its mount namespace.
     pub(crate) mount_namespace: Option<u64>,
+    /// True once the task has taken over what a former engine left.
+    pub(crate) adopted: bool,
     /// Commands that the task has not done yet.
     pub(crate) pending: usize,
     /// True when the task has ended.
@@ -40,7 +42,7 @@ impl View {
             state: State::Installed,
             process: None,
             mount_namespace: None,
-            // One for the adoption, which comes before any command.
+            adopted: false,
             pending: 0,
             gone: false,
             started: None,

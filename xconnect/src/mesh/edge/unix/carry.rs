@@ -236,13 +236,12 @@ impl Lane {
             return Err(NoRead::Broken(Trouble::MessageTooLong(next.len)));
         }
         scratch.fit(next.len);
-        let read = if next.control {
+        if next.control {
             receive(source, &mut scratch.buffer[..next.len], share)
         } else {
             let len = socket::receive_plain(source, &mut scratch.buffer[..next.len])?;
             Ok(Read::Plain { len, emptied: false })
-        };
-        read
+        }
     }
 
     fn write(

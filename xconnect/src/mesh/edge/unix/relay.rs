@@ -189,11 +189,11 @@ impl Relay {
                 } else if moved.emptied {
                     direction.emptied();
                 }
-                self.count(source, moved, clock);
+                self.count(source, step, moved, clock);
             }
             Carried::HeldBack(moved) => {
                 direction.held_back();
-                self.count(source, moved, clock);
+                self.count(source, step, moved, clock);
             }
             Carried::Starved => direction.starved(),
             Carried::Ended => direction.ended(),
@@ -204,11 +204,12 @@ impl Relay {
         Progress::Stepped
     }
 
-    fn count(&mut self, source: usize, moved: Moved, clock: &Clock) {
+    fn count(&mut self, source: usize, step: Step, moved: Moved, clock: &Clock) {
         if self.link().limits.idle_timeout.is_some() {
             self.moved_at = clock.now();
         }
-        if moved == Moved::default() {
+        // What is flushed was counted when it was read.
+        if step == Step::Flush {
             return;
         }
         let counters = &self.admission.link().counters;

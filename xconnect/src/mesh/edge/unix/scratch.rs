@@ -33,7 +33,8 @@ impl Scratch {
         Self { buffer: Aligned::new(BUFFER), spare: Vec::new(), search }
     }
 
-    /// Makes the buffer long enough for a message, and gives back what only a long one needed.
+    /// Has room for a message of so many bytes, and gives back what a large one before it needed. Only
+    /// before a read: what was read is gone.
     pub(super) fn fit(&mut self, message: usize) {
         let wanted = message.max(BUFFER);
         if wanted > self.buffer.len() || wanted == BUFFER && self.buffer.len() > BUFFER {

@@ -1,0 +1,12 @@
+//! The control socket: what is asked for, by whom, and what becomes of it.
+
+mod handler;
+mod merge;
+mod metrics;
+mod route;
+mod settings;
+mod views;
+
+pub(super) use handler::{Control, Setup};
+pub(super) use route::Since;
+pub(super) use settings::Settings;

@@ -1,0 +1,158 @@
+//! One instance of each daemon: a file that is locked for life and says who holds it (`PID START\n`, the
+//! start time in clock ticks since boot). The kernel lets go of the lock when its holder dies, however.
+
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::fs::FlockOperation;
+
+use crate::sys::process;
+
+/// How long a lock of nobody in particular is waited for.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Why the lock was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another instance runs.
+    #[error("another instance{} already runs in this run directory: it holds {}", holder(.pid), path.display())]
+    Held {
+        /// The lock file.
+        path: PathBuf,
+        /// The holder, where the file names it.
+        pid: Option<u32>,
+    },
+    /// The file cannot be used.
+    #[error("cannot lock {}", path.display())]
+    File {
+        /// The lock file.
+        path: PathBuf,
+        /// The error.
+        source: io::Error,
+    },
+}
+
+fn holder(pid: &Option<u32>) -> String {
+    pid.map_or_else(String::new, |pid| format!(" (pid {pid})"))
+}
+
+/// The lock of this instance, held until it is dropped; the file stays.
+#[derive(Debug)]
+pub struct InstanceLock {
+    _file: File,
+}
+
+/// A living process that holds a lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Holder {
+    /// Its number.
+    pub pid: u32,
+    /// Its start time in clock ticks since boot (proc_pid_stat(5), field 22).
+    pub start: u64,
+}
+
+impl InstanceLock {
+    /// Takes the lock and writes who we are.
+    ///
+    /// # Errors
+    /// [`LockError`].
+    pub fn acquire(path: &Path) -> Result<Self, LockError> {
+        let failed = |source: io::Error| LockError::File { path: path.to_owned(), source };
+        let mut file = open(path, true).map_err(failed)?;
+        let deadline = Instant::now() + LOOK;
+        while let Err(error) = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            if error != rustix::io::Errno::WOULDBLOCK {
+                return Err(failed(error.into()));
+            }
+            let holder = read(&mut file).filter(|holder| process::is_alive(holder.pid, holder.start));
+            // Nobody alive is named: somebody has just died, or [`find_holder`] looks at this moment.
+            if holder.is_some() || Instant::now() >= deadline {
+                return Err(LockError::Held { path: path.to_owned(), pid: holder.map(|holder| holder.pid) });
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let pid = std::process::id();
+        let write = |file: &mut File| -> io::Result<()> {
+            let line = format!("{pid} {}\n", process::start_time(pid)?);
+            file.set_len(0)?;
+            file.rewind()?;
+            file.write_all(line.as_bytes())
+        };
+        write(&mut file).map_err(failed)?;
+        Ok(Self { _file: file })
+    }
+}
+
+/// The living process that holds the lock at `path`, if one does.
+///
+/// # Errors
+/// The lock is held, but the file does not name a living process yet, or it cannot be read.
+pub fn find_holder(path: &Path) -> io::Result<Option<Holder>> {
+    let mut file = match open(path, false) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(None),
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let found = read(&mut file).filter(|holder| process::is_alive(holder.pid, holder.start));
+            found.map(Some).ok_or_else(|| {
+                io::Error::new(io::ErrorKind::InvalidData, "is locked, but does not say by which process")
+            })
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn open(path: &Path, create: bool) -> io::Result<File> {
+    File::options()
+        .read(true)
+        .write(true)
+        .create(create)
+        .truncate(false)
+        .mode(0o644)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)
+}
+
+fn read(file: &mut File) -> Option<Holder> {
+    let mut text = String::new();
+    file.rewind().ok()?;
+    file.take(64).read_to_string(&mut text).ok()?;
+    let (pid, start) = text.trim_end().split_once(' ')?;
+    Some(Holder { pid: pid.parse().ok()?, start: start.parse().ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_instance_learns_who_the_first_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.lock");
+        assert_eq!(find_holder(&path).unwrap(), None);
+        let lock = InstanceLock::acquire(&path).unwrap();
+        let error = InstanceLock::acquire(&path).unwrap_err();
+        assert!(error.to_string().contains(&format!("(pid {}) already runs", std::process::id())), "{error}");
+        assert_eq!(find_holder(&path).unwrap().unwrap().pid, std::process::id());
+        drop(lock);
+        assert_eq!(find_holder(&path).unwrap(), None);
+        InstanceLock::acquire(&path).unwrap();
+    }
+
+    #[test]
+    fn a_lock_without_a_name_is_an_error_and_not_free() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.lock");
+        let file = open(&path, true).unwrap();
+        rustix::fs::flock(&file, FlockOperation::LockExclusive).unwrap();
+        assert!(find_holder(&path).is_err());
+        std::fs::write(&path, format!("{} 1\n", std::process::id())).unwrap();
+        assert!(find_holder(&path).is_err(), "the start time is another process's");
+    }
+}
