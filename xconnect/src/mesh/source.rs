@@ -4,8 +4,9 @@ mod file;
 mod pvctrl;
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 
 use super::config::GraphFrom;
@@ -28,6 +29,16 @@ pub(super) struct Health {
 pub(super) struct Outlet {
     graph: watch::Sender<Option<Arc<Graph>>>,
     health: watch::Sender<Health>,
+    taken: Arc<Mutex<Option<Taken>>>,
+}
+
+/// The text that the present graph was made of, by its digest: most texts of a server that is polled say
+/// what the one before said, and need not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Taken {
+    digest: [u8; 32],
+    /// What is wrong with it.
+    error: Option<String>,
 }
 
 impl Outlet {
@@ -35,12 +46,17 @@ impl Outlet {
     pub(super) fn new() -> (Self, watch::Receiver<Option<Arc<Graph>>>, watch::Receiver<Health>) {
         let (graph, graphs) = watch::channel(None);
         let (health, healths) = watch::channel(Health::default());
-        (Self { graph, health }, graphs, healths)
+        (Self { graph, health, taken: Arc::default() }, graphs, healths)
     }
 
     /// Takes in a graph as JSON. Entries that cannot be understood are named, and the links that they are
     /// about stay as they are; a text that is no graph changes nothing.
     fn take(&self, mode: &'static str, json: &[u8]) {
+        let digest = Sha256::digest(json).into();
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(taken) = taken.as_ref().filter(|taken| taken.digest == digest) {
+            return self.received(mode, taken.error.clone());
+        }
         match wire::parse_each(json) {
             Ok(mut parsed) => {
                 let error = listed(&parsed.errors);
@@ -58,12 +74,17 @@ impl Outlet {
                     *present = Some(Arc::new(parsed.graph));
                     true
                 });
-                self.health.send_modify(|health| {
-                    *health = Health { mode, error, received: health.received + 1 };
-                });
+                *taken = Some(Taken { digest, error: error.clone() });
+                self.received(mode, error);
             }
             Err(error) => self.complain(mode, error.to_string()),
         }
+    }
+
+    fn received(&self, mode: &'static str, error: Option<String>) {
+        self.health.send_modify(|health| {
+            *health = Health { mode, error, received: health.received + 1 };
+        });
     }
 
     /// Notes a failure; logs it unless it is the same as before.
@@ -152,6 +173,23 @@ mod tests {
         assert_eq!(targets, ["/a", "/b"]);
         assert_eq!(error.unwrap(), "[0]: invalid type: integer `17`, expected struct LinkEntry");
         assert_eq!(after("[]".to_owned()), (vec![], None));
+    }
+
+    #[test]
+    fn the_same_text_again_is_not_read_but_ends_a_complaint() {
+        let (outlet, mut graphs, health) = Outlet::new();
+        let text = format!("[{},17]", entry("/a", "1"));
+        outlet.take("test", text.as_bytes());
+        let before = graphs.borrow_and_update().clone().unwrap();
+        let error = health.borrow().error.clone();
+        outlet.complain("test", "the file is gone".to_owned());
+        outlet.take("test", text.as_bytes());
+        assert!(!graphs.has_changed().unwrap());
+        assert!(Arc::ptr_eq(&before, graphs.borrow().as_ref().unwrap()));
+        assert_eq!((health.borrow().received, health.borrow().error.clone()), (2, error));
+        outlet.take("test", b"[]");
+        outlet.take("test", text.as_bytes());
+        assert_eq!(graphs.borrow().as_ref().unwrap().links.len(), 1, "another text came between");
     }
 
     #[test]
