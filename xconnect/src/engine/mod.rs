@@ -24,7 +24,7 @@ pub mod supervisor;
 use crate::api::error::chain;
 
 pub use check::{Checked, check};
-pub use config::Config;
+pub use config::{Config, DEFAULT_RUN_DIR, default_cgroup_root};
 pub use process::prepare_process;
 pub use run::{Asked, Error, run};
 pub use state::default_data_dir;
