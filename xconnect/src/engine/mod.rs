@@ -22,9 +22,9 @@ mod state;
 pub mod supervisor;
 
 use crate::api::error::chain;
+pub use crate::sys::limits::prepare_process;
 
 pub use check::{Checked, check};
 pub use config::Config;
-pub use process::prepare_process;
 pub use run::{Error, Wish, run};
 pub use state::default_audit_log;
