@@ -15,6 +15,7 @@ mod fdstore;
 mod follow;
 mod hub;
 mod process;
+mod regular;
 mod run;
 pub mod runtime;
 pub mod shim;
