@@ -3,7 +3,6 @@
 //! clones processes, which must never happen in a process with threads.
 
 mod create;
-mod lock;
 mod log;
 mod serve;
 
@@ -20,6 +19,7 @@ use tokio::net::unix::pipe;
 
 use super::runtime::files::{self, ContainerDir};
 use super::runtime::{Request, cgroup};
+use crate::instance::{self, Held, Holder};
 use crate::sys::process;
 
 /// The first argument that makes this program a shim.
@@ -100,10 +100,8 @@ pub(crate) struct Starting {
 pub(crate) fn spawn(command: &ShimCommand, dir: &ContainerDir, request: &Request) -> Result<Starting, Error> {
     let write = |path: PathBuf| move |source| Error::Write { path, source };
     dir.create().map_err(write(dir.path().to_owned()))?;
-    files::write_atomic(&dir.request(), request).map_err(write(dir.request()))?;
-    // From here on a late shim of an earlier run finds that it is not wanted; one that is already at
-    // work is ended with all that it made.
     clean_up(dir, &request.cgroup_root, &request.name).map_err(Error::CleanUp)?;
+    files::write_atomic(&dir.request(), request).map_err(write(dir.request()))?;
     for stale in [dir.running(), dir.exit()] {
         match std::fs::remove_file(&stale) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(write(stale)(error)),
@@ -161,34 +159,51 @@ impl Starting {
 /// How long the end of a former shim may take.
 const EVICTION: Duration = Duration::from_secs(5);
 
+/// How often its lock is looked at meanwhile.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
+
 /// Makes an end of whatever shim holds the container's lock, so that the next one is alone.
 fn evict(dir: &ContainerDir, cgroup: &str) -> io::Result<()> {
     let deadline = Instant::now() + EVICTION;
-    while let Some((pid, start)) = lock::holder(&dir.lock())? {
-        if Instant::now() >= deadline {
-            return Err(io::Error::other(format!("the shim with pid {pid} does not end")));
+    loop {
+        let held = instance::look(&dir.lock())?;
+        if held != Held::Free && Instant::now() >= deadline {
+            return Err(io::Error::other(format!("{} stays locked", dir.lock().display())));
         }
-        match process::open_verified(pid, start) {
-            Ok(pidfd) => {
-                tracing::warn!(pid, dir = %dir.path().display(), "ending a shim that nobody waits for");
-                process::send_signal(&pidfd, libc::SIGKILL)?;
-                process::wait_exit(&pidfd, EVICTION)?;
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+        match held {
+            Held::Free => return Ok(()),
+            Held::By(Holder { pid, start }) => end_shim(pid, start, dir.path())?,
+            Held::After(Holder { pid, start }) => {
                 // A half-made container holds a duplicate of the lock until it executes its program. It
                 // is in its shim's session until it is in its cgroup.
                 process::kill_session(pid, start)?;
                 cgroup::kill(cgroup)?;
-                std::thread::sleep(Duration::from_millis(2));
+                std::thread::sleep(LOOK_AGAIN);
             }
-            Err(error) => return Err(error),
+            // Its holder is about to write down who it is.
+            Held::Unnamed => std::thread::sleep(LOOK_AGAIN),
         }
     }
-    Ok(())
+}
+
+fn end_shim(pid: u32, start: u64, dir: &Path) -> io::Result<()> {
+    let pidfd = match process::open_verified(pid, start) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    tracing::warn!(pid, dir = %dir.display(), "ending a shim that nobody waits for");
+    process::send_signal(&pidfd, libc::SIGKILL)?;
+    process::wait_exit(&pidfd, EVICTION)
 }
 
 /// Removes all that a run of a container left behind, killing what is left of it. Blocks for a while.
 pub(crate) fn clean_up(dir: &ContainerDir, cgroup_root: &str, name: &str) -> io::Result<()> {
+    // First: from here on a late shim of that run finds that it is not wanted, and one that has found
+    // that it is holds the lock.
+    match std::fs::remove_file(dir.request()) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     let folder = cgroup::folder(cgroup_root, name);
     cgroup::kill(&folder)?;
     evict(dir, &folder)?;

@@ -4,5 +4,6 @@ mod crash;
 mod host;
 mod lifecycle;
 mod runtime;
+mod shims;
 
 use host::{Host, desired, eventually, name, until, until_one};
