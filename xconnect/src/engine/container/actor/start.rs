@@ -108,7 +108,6 @@ impl Actor {
     /// The run is over and cleaned up.
     pub(super) async fn on_exit(&mut self, exit: Exit, time: SystemTime) -> Flow {
         let ran_for = self.started.map_or(Duration::ZERO, |started| started.elapsed());
-        tracing::info!(container = %self.spec.name, %exit, "the container ended");
         self.instance = None;
         self.started = None;
         self.kill_at = None;
@@ -137,7 +136,6 @@ impl Actor {
             }
             Decision::Rest => self.set_state(State::Stopped),
             Decision::GiveUp { reboot } => {
-                tracing::error!(container = %self.spec.name, reboot, "the container's retries are used up");
                 self.reason = Some(match self.reason.take() {
                     Some(reason) => format!("retries used up: {reason}"),
                     None => format!("retries used up: {exit}"),
