@@ -45,7 +45,7 @@ impl Actor {
             name: name.to_owned(),
             runtime: self.spec.runtime.clone(),
             network: self.spec.network,
-            hostname: self.spec.hostname.clone().unwrap_or_else(|| name.chars().take(63).collect()),
+            hostname: self.spec.hostname.clone().unwrap_or_else(|| host_name(name).to_owned()),
             cgroup_root: config.cgroup_root.clone(),
             log: config.log_dir().join(format!("{name}.log")),
         }
@@ -172,6 +172,14 @@ async fn create(command: ShimCommand, dir: ContainerDir, request: Request) -> Cr
     }
 }
 
+/// The longest name of a host (`__NEW_UTS_LEN`, uname(2)), in bytes.
+const HOST_NAME_MAX: usize = 64;
+
+/// A container's name as far as a host can have it.
+fn host_name(name: &str) -> &str {
+    &name[..name.floor_char_boundary(HOST_NAME_MAX)]
+}
+
 fn random() -> f64 {
     f64::from(u16::from_le_bytes(random_bytes())) / f64::from(u16::MAX)
 }
@@ -185,4 +193,18 @@ fn random_bytes<const N: usize>() -> [u8; N] {
 
 fn new_id() -> String {
     format!("{:032x}", u128::from_le_bytes(random_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::host_name;
+
+    #[test]
+    fn a_host_name_has_64_bytes_at_most() {
+        assert_eq!(host_name("web"), "web");
+        assert_eq!(host_name(&"x".repeat(80)).len(), 64);
+        let wide = "ä".repeat(33) + "x";
+        assert_eq!(host_name(&wide), "ä".repeat(32));
+        assert_eq!(host_name(&format!("x{wide}")).len(), 63);
+    }
 }
