@@ -315,7 +315,6 @@ impl Actor {
             }
             RunEvent::Over | RunEvent::OverAlone => {
                 let Some(instance) = self.instance.take() else { return Flow::Continue };
-                instance.finish();
                 if self.spec.runtime == RuntimeSpec::External || self.record.external.is_some() {
                     self.forget_external("its process ended");
                     return Flow::Continue;
@@ -324,6 +323,8 @@ impl Actor {
                 if event == RunEvent::OverAlone || exit == Exit::Unknown {
                     self.clean_up().await;
                 }
+                // Last: cleaning up may be what ended the shim.
+                instance.finish();
                 self.on_exit(exit, time).await
             }
         }

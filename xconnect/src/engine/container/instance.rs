@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::process::Child;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -109,10 +110,20 @@ async fn optional(fd: Option<&Watched>) {
     }
 }
 
-/// Waits for the end of a shim that could not make its container, and reaps it.
-pub(crate) async fn outlive(shim: OwnedFd) {
+/// Lets a shim that could not make its container clean up, and makes sure of its end.
+pub(crate) async fn outlive(shim: OwnedFd, child: Child) {
     if let Ok(shim) = Watched::new(shim) {
+        // In any case it is killed below.
         let _ = tokio::time::timeout(CLEAN_UP, shim.ended()).await;
-        shim.reap();
+    }
+    end(child).await;
+}
+
+/// Kills a shim and reaps it. Nobody may have waited for it, so that its number is still its own.
+pub(crate) async fn end(mut child: Child) {
+    let pid = child.id();
+    let ended = tokio::task::spawn_blocking(move || child.kill().and_then(|()| child.wait())).await;
+    if let Err(error) = ended.map_err(io::Error::other).and_then(|ended| ended) {
+        tracing::warn!(pid, %error, "cannot make an end of a shim");
     }
 }

@@ -10,7 +10,7 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -94,6 +94,8 @@ fn detail(log: &str) -> String {
 pub(crate) struct Starting {
     report: pipe::Receiver,
     pub(crate) shim: OwnedFd,
+    /// The same; whoever reaps it by one of them must not use the other.
+    pub(crate) child: Child,
 }
 
 /// Starts a shim for `request`, after making an end of any other shim of this container.
@@ -109,7 +111,8 @@ pub(crate) fn spawn(command: &ShimCommand, dir: &ContainerDir, request: &Request
         }
     }
     let (read, report) = io::pipe().map_err(Error::Spawn)?;
-    let child = Command::new(&command.program)
+    let read = pipe::Receiver::from_owned_fd(read.into()).map_err(Error::Spawn)?;
+    let mut child = Command::new(&command.program)
         .args(&command.args)
         .arg(dir.path())
         .arg(&request.id)
@@ -119,9 +122,14 @@ pub(crate) fn spawn(command: &ShimCommand, dir: &ContainerDir, request: &Request
         .spawn()
         .map_err(Error::Spawn)?;
     // Our own child: until it is waited for, its number cannot be anybody else's.
-    let shim = process::open_child(child.id()).map_err(Error::Spawn)?;
-    let report = pipe::Receiver::from_owned_fd(read.into()).map_err(Error::Spawn)?;
-    Ok(Starting { report, shim })
+    match process::open_child(child.id()) {
+        Ok(shim) => Ok(Starting { report: read, shim, child }),
+        Err(error) => {
+            // Nobody could watch it; what it has made by now is cleaned up with everything else.
+            let _ = child.kill().and_then(|()| child.wait());
+            Err(Error::Spawn(error))
+        }
+    }
 }
 
 impl Starting {

@@ -6,11 +6,11 @@ use rustix::rand::GetRandomFlags;
 use tokio::time::Instant;
 
 use super::{Actor, Created, Flow, Next};
-use crate::engine::container::instance::{Instance, outlive};
+use crate::engine::container::instance::{Instance, end, outlive};
 use crate::engine::container::{Decision, Exit, RuntimeSpec, State, StatusGoal};
 use crate::engine::runtime::Request;
 use crate::engine::runtime::files::{self, ContainerDir, Ended};
-use crate::engine::shim::{self, ShimCommand};
+use crate::engine::shim::{self, ShimCommand, Starting};
 use crate::engine::supervisor::Event;
 use crate::sys::process;
 
@@ -162,11 +162,17 @@ async fn create(command: ShimCommand, dir: ContainerDir, request: Request) -> Cr
     let spawn = tokio::task::spawn_blocking(move || shim::spawn(&command, &dir, &request));
     let mut starting = spawn.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
     let result = starting.wait().await;
+    let Starting { shim, child, .. } = starting;
     match result {
-        Ok((pid, start)) => Instance::open(id, pid, start, Some(starting.shim))
-            .map_err(|error| format!("pidfd_open: {error}")),
+        Ok((pid, start)) => match Instance::open(id, pid, start, Some(shim)) {
+            Ok(instance) => Ok(instance),
+            Err(error) => {
+                end(child).await;
+                Err(format!("cannot watch the container: {error}"))
+            }
+        },
         Err(error) => {
-            outlive(starting.shim).await;
+            outlive(shim, child).await;
             Err(error.to_string())
         }
     }

@@ -1,17 +1,37 @@
 //! Shims that hang, come late or hold what nobody can be asked about.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use rustix::fs::FlockOperation;
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::*;
 use crate::engine::container::State;
 use crate::engine::runtime::files::{self, Running};
 use crate::engine::shim;
 use crate::engine::supervisor::{StopContainers, Supervisor};
+
+fn signal(pid: u32, signal: Signal) {
+    kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), signal).unwrap();
+}
+
+#[tokio::test]
+async fn a_shim_that_hangs_is_killed_and_reaped() {
+    let Some(host) = Host::new() else { return };
+    let supervisor = Supervisor::start(host.config()).unwrap();
+    supervisor.apply(desired([host.spec("web", &["sleep"])]));
+    let web = until_one(&supervisor, "web", |web| web.status == State::Started).await;
+    let running: Running = files::read(&host.container_dir("web").running()).unwrap().unwrap();
+    signal(running.shim_pid, Signal::STOP);
+    signal(web.process.unwrap().pid, Signal::KILL);
+    until_one(&supervisor, "web", |web| web.status == State::Stopped).await;
+    // A zombie would still have its entry.
+    assert!(!fs::exists(format!("/proc/{}", running.shim_pid)).unwrap());
+    supervisor.shutdown(StopContainers::Yes).await;
+}
 
 #[tokio::test]
 async fn a_shim_that_comes_late_is_not_wanted() {
