@@ -1,6 +1,7 @@
 //! Real containers. All of this needs root.
 
 mod crash;
+mod external;
 mod host;
 mod lifecycle;
 mod runtime;
