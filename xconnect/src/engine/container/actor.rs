@@ -279,6 +279,9 @@ impl Actor {
         if same {
             let removed = self.next == Next::Remove;
             self.next = if removed { Next::Hold } else { self.next };
+            // What is only mounted waits for its turn where more is wanted of it.
+            let more = self.state == State::Mounted && self.spec.status_goal != StatusGoal::Mounted;
+            self.set_state(if more { State::Blocked } else { self.state });
             return;
         }
         self.recovery.reset();

@@ -4,6 +4,7 @@ mod crash;
 mod external;
 mod host;
 mod lifecycle;
+mod order;
 mod runtime;
 mod shims;
 

@@ -1,0 +1,17 @@
+//! Whose turn it is, and when a container has arrived.
+
+use super::*;
+use crate::engine::container::{ContainerSpec, State, StatusGoal};
+use crate::engine::supervisor::{StopContainers, Supervisor};
+
+#[tokio::test]
+async fn a_goal_that_is_raised_starts_the_container() {
+    let Some(host) = Host::new() else { return };
+    let supervisor = Supervisor::start(host.config()).unwrap();
+    let spec = |status_goal| ContainerSpec { status_goal, ..host.spec("data", &["sleep"]) };
+    supervisor.apply(desired([spec(StatusGoal::Mounted)]));
+    until_one(&supervisor, "data", |data| data.status == State::Mounted).await;
+    supervisor.apply(desired([spec(StatusGoal::Started)]));
+    until_one(&supervisor, "data", |data| data.status == State::Started).await;
+    supervisor.shutdown(StopContainers::Yes).await;
+}
