@@ -295,14 +295,19 @@ impl Actor {
         let _ = self.stop(Next::Hold).await;
     }
 
+    /// Counts also before its start was told of: the program may be quicker than its shim's report.
     fn on_ready(&mut self) {
-        if self.spec.status_goal == StatusGoal::Ready && self.state == State::Started {
-            self.record.ready = true;
-            self.save();
+        if self.spec.status_goal != StatusGoal::Ready
+            || !matches!(self.state, State::Starting | State::Started)
+        {
+            return;
+        }
+        self.record.ready = true;
+        self.save();
+        if self.state == State::Started {
             self.set_state(State::Ready);
         }
     }
-
     async fn on_run_event(&mut self, event: RunEvent) -> Flow {
         match event {
             RunEvent::InitGone => {

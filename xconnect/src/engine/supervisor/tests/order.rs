@@ -5,6 +5,18 @@ use crate::engine::container::{ContainerSpec, State, StatusGoal};
 use crate::engine::supervisor::{StopContainers, Supervisor};
 
 #[tokio::test]
+async fn ready_counts_before_the_engine_knows_the_process() {
+    let Some(host) = Host::new() else { return };
+    let supervisor = Supervisor::start(host.config()).unwrap();
+    supervisor
+        .apply(desired([ContainerSpec { status_goal: StatusGoal::Ready, ..host.spec("web", &["sleep"]) }]));
+    until_one(&supervisor, "web", |web| web.status == State::Starting).await;
+    supervisor.signal_ready(&name("web")).unwrap();
+    until_one(&supervisor, "web", |web| web.status == State::Ready).await;
+    supervisor.shutdown(StopContainers::Yes).await;
+}
+
+#[tokio::test]
 async fn a_goal_that_is_raised_starts_the_container() {
     let Some(host) = Host::new() else { return };
     let supervisor = Supervisor::start(host.config()).unwrap();
