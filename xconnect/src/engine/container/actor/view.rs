@@ -55,11 +55,14 @@ impl View {
         }
     }
 
-    /// True if nothing more is to be waited for: it arrived, or it does not go on by itself.
+    /// True if nothing more is to be waited for: it arrived, or it does not go on by itself, or it went
+    /// down again on its way. Whether a container that crashed ever arrives, nobody knows; others do not
+    /// wait for it.
     pub(crate) fn is_settled(&self) -> bool {
         let external = self.spec.runtime == RuntimeSpec::External;
-        self.pending == 0
-            && (external || self.state == State::Stopped || reached(self.spec.status_goal, self.state))
+        let crashed = self.state == State::Recovering || self.retries > 0;
+        let rests = external || crashed || self.state == State::Stopped;
+        self.pending == 0 && (rests || reached(self.spec.status_goal, self.state))
     }
 
     pub(crate) fn status(&self) -> ContainerStatus {

@@ -1,8 +1,10 @@
 //! Whose turn it is, and when a container has arrived.
 
+use std::time::Duration;
+
 use super::*;
-use crate::engine::container::{ContainerSpec, State, StatusGoal};
-use crate::engine::supervisor::{StopContainers, Supervisor};
+use crate::engine::container::{ContainerSpec, Policy, RecoveryPolicy, State, StatusGoal};
+use crate::engine::supervisor::{Event, StopContainers, Supervisor};
 
 #[tokio::test]
 async fn ready_counts_before_the_engine_knows_the_process() {
@@ -25,5 +27,34 @@ async fn a_goal_that_is_raised_starts_the_container() {
     until_one(&supervisor, "data", |data| data.status == State::Mounted).await;
     supervisor.apply(desired([spec(StatusGoal::Started)]));
     until_one(&supervisor, "data", |data| data.status == State::Started).await;
+    supervisor.shutdown(StopContainers::Yes).await;
+}
+
+#[tokio::test]
+async fn a_crash_loop_does_not_hold_up_later_groups() {
+    let Some(host) = Host::new() else { return };
+    let supervisor = Supervisor::start(host.config()).unwrap();
+    let mut events = supervisor.events();
+    let recovery = RecoveryPolicy {
+        policy: Policy::Always,
+        retry_delay: Duration::from_secs(600),
+        max_delay: Duration::from_secs(600),
+        ..RecoveryPolicy::default()
+    };
+    let wanted = |app: &str| {
+        let base =
+            ContainerSpec { group: "platform".to_owned(), recovery, ..host.spec("base", &["exit", "1"]) };
+        let mut wanted = desired([base, host.spec("app", &[app])]);
+        wanted.groups[2].timeout = Duration::from_secs(10);
+        wanted
+    };
+    supervisor.apply(wanted("sleep"));
+    let first = until_one(&supervisor, "app", |app| app.status == State::Started).await;
+    supervisor.apply(wanted("polite"));
+    until_one(&supervisor, "app", |app| app.status == State::Started && app.process != first.process).await;
+    while let Ok(event) = events.try_recv() {
+        assert!(!matches!(event, Event::GroupTimeout { .. }), "{event:?}");
+    }
+    assert_eq!(until_one(&supervisor, "base", |_| true).await.status, State::Recovering);
     supervisor.shutdown(StopContainers::Yes).await;
 }
