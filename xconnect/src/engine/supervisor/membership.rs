@@ -1,23 +1,37 @@
 //! Which container a process is in: by its mount namespace, else by its ancestors.
 
+use super::{Supervisor, lock};
 use crate::engine::container::mount_namespace;
 use crate::ids::ContainerName;
 use crate::sys::process;
 
 /// Where a container lives.
-pub(super) struct Home<'a> {
-    pub(super) name: &'a ContainerName,
+struct Home<'a> {
+    name: &'a ContainerName,
     /// Its first process.
-    pub(super) pid: u32,
-    pub(super) mount_namespace: Option<u64>,
+    pid: u32,
+    mount_namespace: Option<u64>,
 }
 
 /// Longest chain of ancestors looked at.
 const DEPTH: usize = 256;
 
+impl Supervisor {
+    /// The container that a process of this host is in.
+    #[must_use]
+    pub fn container_of(&self, pid: u32) -> Option<ContainerName> {
+        let entries = lock(&self.shared.entries);
+        let homes = entries.all.iter().filter_map(|(name, entry)| {
+            let view = entry.handle.view();
+            Some(Home { name, pid: view.process?.pid, mount_namespace: view.mount_namespace })
+        });
+        find(pid, &homes.collect::<Vec<_>>()).cloned()
+    }
+}
+
 /// The container of `pid`. The mount namespace tells for everything that joined the container, by
 /// whatever way; the ancestors tell for what made itself another namespace inside.
-pub(super) fn find<'a>(pid: u32, homes: &[Home<'a>]) -> Option<&'a ContainerName> {
+fn find<'a>(pid: u32, homes: &[Home<'a>]) -> Option<&'a ContainerName> {
     let host = mount_namespace(std::process::id());
     let mut at = pid;
     for _ in 0..DEPTH {

@@ -1,6 +1,7 @@
 //! Real containers. All of this needs root.
 
 mod crash;
+mod ending;
 mod external;
 mod host;
 mod lifecycle;

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use rustix::rand::GetRandomFlags;
 use tokio::time::Instant;
 
-use super::{Actor, Created, Flow, Next};
+use super::{Actor, Created, Next};
 use crate::engine::container::instance::{Instance, end, outlive};
 use crate::engine::container::{Decision, Exit, RuntimeSpec, State, StatusGoal};
 use crate::engine::runtime::Request;
@@ -16,9 +16,9 @@ use crate::sys::process;
 
 impl Actor {
     /// Begins a new run. That it began is on disk before anything is.
-    pub(super) async fn start(&mut self) -> Flow {
+    pub(super) async fn start(&mut self) {
         if self.spec.runtime == RuntimeSpec::External {
-            return Flow::Continue;
+            return self.set_state(self.waiting());
         }
         let request = self.request();
         self.next = Next::Recover;
@@ -26,15 +26,15 @@ impl Actor {
         self.record.run = Some(request.id.clone());
         self.record.ready = false;
         self.record.recovering = false;
-        self.record.stop_signal = self.stop_signal();
+        self.record.stop_signal = super::stop::stop_signal(&self.spec).await;
         self.set_state(State::Starting);
         self.record.boot = super::adopt::boot();
         if let Err(error) = self.record.save(&self.dir).and_then(|()| self.make_log_dir()) {
             self.reason = Some(format!("cannot write {}: {error}", self.dir.path().display()));
             return self.on_exit(Exit::NotCreated, SystemTime::now()).await;
         }
-        self.starting = Some(Box::pin(create(self.context.config.shim.clone(), self.dir.clone(), request)));
-        Flow::Continue
+        let create = create(self.context.config.shim.clone(), self.dir.clone(), request);
+        self.starting = Some(Box::pin(create));
     }
 
     fn request(&self) -> Request {
@@ -56,20 +56,22 @@ impl Actor {
     }
 
     /// The container runs, or could not be made.
-    pub(super) async fn on_created(&mut self, created: Created) -> Flow {
+    pub(super) async fn on_created(&mut self, created: Created) {
         match created {
             Ok(instance) => {
                 self.reason = None;
                 let stopping = self.state == State::Stopping;
                 self.begin_run(instance);
                 self.context.report(Event::Started { name: self.spec.name.clone() });
-                if stopping { self.stop(self.next).await } else { Flow::Continue }
+                if stopping {
+                    self.stop(self.next).await;
+                }
             }
             Err(error) => {
                 tracing::warn!(container = %self.spec.name, %error, "cannot start the container");
                 self.clean_up().await;
                 self.reason = Some(error);
-                self.on_exit(Exit::NotCreated, SystemTime::now()).await
+                self.on_exit(Exit::NotCreated, SystemTime::now()).await;
             }
         }
     }
@@ -106,7 +108,7 @@ impl Actor {
     }
 
     /// The run is over and cleaned up.
-    pub(super) async fn on_exit(&mut self, exit: Exit, time: SystemTime) -> Flow {
+    pub(super) async fn on_exit(&mut self, exit: Exit, time: SystemTime) {
         let ran_for = self.started.map_or(Duration::ZERO, |started| started.elapsed());
         self.instance = None;
         self.started = None;
@@ -119,12 +121,14 @@ impl Actor {
         match next {
             Next::Remove => return self.remove(),
             Next::Restart => return Box::pin(self.start()).await,
-            Next::Hold => self.set_state(State::Blocked),
+            Next::Hold => self.set_state(self.waiting()),
             Next::Rest => self.set_state(State::Stopped),
             Next::Recover => self.recover(exit, ran_for),
         }
         self.save();
-        Flow::Continue
+        if let Some(process) = self.registered.take() {
+            self.on_register(process);
+        }
     }
 
     fn recover(&mut self, exit: Exit, ran_for: Duration) {

@@ -15,6 +15,7 @@ use crate::graph::ProcessId;
 
 /// A copy of the task's state, and what was sent to it.
 pub(crate) struct View {
+    /// How it is wanted, by the last update that was sent.
     pub(crate) spec: ContainerSpec,
     pub(crate) state: State,
     pub(crate) process: Option<ProcessId>,

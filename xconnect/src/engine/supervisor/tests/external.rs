@@ -32,6 +32,63 @@ fn external(container: &str) -> ContainerSpec {
 }
 
 #[tokio::test]
+async fn a_container_that_others_run_from_now_on_is_stopped_first() {
+    let Some(host) = Host::new() else { return };
+    let mut theirs = Theirs::new();
+    let supervisor = Supervisor::start(host.config()).unwrap();
+    supervisor.apply(desired([host.spec("web", &["polite"])]));
+    let ours = until_one(&supervisor, "web", |web| web.status == State::Started).await.process.unwrap();
+    supervisor.apply(desired([external("web")]));
+    // Before ours is gone: it is watched as soon as that is so.
+    supervisor.register(external("web"), theirs.process()).unwrap();
+    let web = until_one(&supervisor, "web", |web| {
+        web.status == State::Started && web.process.is_some_and(|process| process != ours)
+    })
+    .await;
+    assert_eq!(web.process.unwrap().pid, theirs.0.id());
+    assert!(host.processes("web").is_empty());
+    supervisor.shutdown(StopContainers::Yes).await;
+    assert!(theirs.0.try_wait().unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_container_that_others_run_from_now_on_is_stopped_when_it_is_adopted() {
+    let Some(host) = Host::new() else { return };
+    let supervisor = Supervisor::start(host.config()).unwrap();
+    supervisor.apply(desired([host.spec("web", &["sleep"])]));
+    until_one(&supervisor, "web", |web| web.status == State::Started).await;
+    supervisor.shutdown(StopContainers::Leave).await;
+    let supervisor = Supervisor::start(host.config()).unwrap();
+    supervisor.apply(desired([external("web")]));
+    until_one(&supervisor, "web", |web| web.last_exit.is_some() && web.process.is_none()).await;
+    assert!(host.processes("web").is_empty());
+    // Nothing of ours runs: it is only forgotten.
+    supervisor.apply(desired([]));
+    until(&supervisor, <[_]>::is_empty).await;
+    supervisor.shutdown(StopContainers::Yes).await;
+}
+
+#[tokio::test]
+async fn a_container_that_we_run_from_now_on_is_started_beside_what_others_left() {
+    let Some(host) = Host::new() else { return };
+    let mut theirs = Theirs::new();
+    let supervisor = Supervisor::start(host.config()).unwrap();
+    supervisor.apply(desired([external("web")]));
+    supervisor.register(external("web"), theirs.process()).unwrap();
+    until_one(&supervisor, "web", |web| web.status == State::Started).await;
+    supervisor.shutdown(StopContainers::Leave).await;
+    let supervisor = Supervisor::start(host.config()).unwrap();
+    supervisor.apply(desired([host.spec("web", &["sleep"])]));
+    until_one(&supervisor, "web", |web| {
+        web.status == State::Started && web.process.is_some_and(|process| process.pid != theirs.0.id())
+    })
+    .await;
+    assert_eq!(host.processes("web").len(), 1);
+    supervisor.shutdown(StopContainers::Yes).await;
+    assert!(theirs.0.try_wait().unwrap().is_none());
+}
+
+#[tokio::test]
 async fn a_registration_outlives_another_manifest() {
     let Some(host) = Host::new() else { return };
     let theirs = Theirs::new();
