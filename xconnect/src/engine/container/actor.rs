@@ -137,6 +137,8 @@ pub(crate) struct Actor {
     /// Another runtime's process, which is watched as soon as ours is gone.
     registered: Option<ProcessId>,
     next: Next,
+    /// When the container is asked to end, where it could not hear it yet.
+    ask_at: Option<Instant>,
     kill_at: Option<Instant>,
     restart_at: Option<Instant>,
     /// When the present run began.
@@ -167,6 +169,7 @@ impl Actor {
             instance: None,
             registered: None,
             next: Next::Recover,
+            ask_at: None,
             kill_at: None,
             restart_at: None,
             started: None,
@@ -196,6 +199,7 @@ impl Actor {
                     // Nobody is left to want anything.
                     None => self.life = Life::Leaving,
                 },
+                () = at(self.ask_at) => self.ask(),
                 () = at(self.kill_at) => self.escalate().await,
                 () = at(self.restart_at) => {
                     self.restart_at = None;
@@ -227,6 +231,7 @@ impl Actor {
         match event {
             RunEvent::InitGone => {
                 // Nobody can be reached there any more, though the run is not cleaned up yet.
+                self.ask_at = None;
                 self.kill_at = None;
                 self.set_state(State::Stopping);
             }

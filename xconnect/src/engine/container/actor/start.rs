@@ -81,6 +81,7 @@ impl Actor {
         let age = instance.process.start.and_then(|start| process::age(start).ok()).unwrap_or(Duration::ZERO);
         self.started = Instant::now().checked_sub(age);
         self.restart_at = None;
+        self.ask_at = None;
         self.kill_at = None;
         let ready = self.record.ready && self.spec.status_goal == StatusGoal::Ready;
         self.set_state(match instance.is_running() {
@@ -112,6 +113,7 @@ impl Actor {
         let ran_for = self.started.map_or(Duration::ZERO, |started| started.elapsed());
         self.instance = None;
         self.started = None;
+        self.ask_at = None;
         self.kill_at = None;
         self.record.run = None;
         self.record.last_exit = Some((exit, time));

@@ -1,6 +1,7 @@
 //! Ending a container: politely, then by force.
 
 use std::io;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -9,6 +10,12 @@ use crate::engine::container::{ContainerSpec, RuntimeSpec, State};
 use crate::engine::runtime::{bundle, cgroup};
 use crate::engine::shim;
 use crate::sys::process;
+
+/// How long a program may take to install its handlers. Before that a signal would be lost on it.
+const CHILDHOOD: Duration = Duration::from_secs(1);
+
+/// How often a program is looked at that has not installed its handlers yet.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 impl Actor {
     /// Asks the container to end, and remembers what follows.
@@ -25,15 +32,25 @@ impl Actor {
         if first {
             self.kill_at = Some(Instant::now() + self.context.config.stop_grace);
         }
-        if let Some(instance) = &self.instance {
-            let signal = self.record.stop_signal;
-            let init = instance.process.pid;
-            // The kernel keeps signals without a handler from the first process of a PID namespace;
-            // anywhere else it would end by it.
-            let signal = if process::takes_default_action(init, signal) { libc::SIGKILL } else { signal };
-            if let Err(error) = instance.signal(signal) {
-                tracing::warn!(container = %self.spec.name, %error, "cannot signal the container");
-            }
+        self.ask();
+    }
+
+    /// Sends the signal that asks the first process to end. The kernel keeps signals without a handler
+    /// from the first process of a PID namespace (pid_namespaces(7)), where anywhere else it would end by
+    /// it: a program that has had the time to install one and did not is killed at once.
+    pub(super) fn ask(&mut self) {
+        self.ask_at = None;
+        let Some(instance) = &self.instance else { return };
+        let signal = self.record.stop_signal;
+        let deaf = process::takes_default_action(instance.process.pid, signal);
+        let young = self.started.is_some_and(|started| started.elapsed() < CHILDHOOD);
+        if deaf && young && signal != libc::SIGKILL {
+            self.ask_at = Some(Instant::now() + LOOK_AGAIN);
+            return;
+        }
+        let signal = if deaf { libc::SIGKILL } else { signal };
+        if let Err(error) = instance.signal(signal) {
+            tracing::warn!(container = %self.spec.name, %error, "cannot signal the container");
         }
     }
 

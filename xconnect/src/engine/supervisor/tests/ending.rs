@@ -47,3 +47,17 @@ async fn what_is_asked_of_a_removed_container_does_not_keep_it() {
     assert!(host.processes("web").is_empty());
     supervisor.shutdown(StopContainers::Yes).await;
 }
+
+#[tokio::test]
+async fn a_container_stopped_right_after_its_start_still_gets_its_signal() {
+    let Some(host) = Host::new() else { return };
+    let mut config = host.config();
+    config.stop_grace = Duration::from_secs(20);
+    let supervisor = Supervisor::start(config).unwrap();
+    supervisor.apply(desired([host.spec("slow", &["polite", "300"])]));
+    until_one(&supervisor, "slow", |slow| slow.status == State::Started).await;
+    supervisor.action(&name("slow"), Action::Stop).unwrap();
+    let slow = until_one(&supervisor, "slow", |slow| slow.status == State::Stopped).await;
+    assert_eq!(slow.last_exit.unwrap().0, crate::engine::container::Exit::Code(7));
+    supervisor.shutdown(StopContainers::Yes).await;
+}
