@@ -98,8 +98,14 @@ pub(crate) struct Starting {
     pub(crate) child: Child,
 }
 
-/// Starts a shim for `request`, after making an end of any other shim of this container.
-pub(crate) fn spawn(command: &ShimCommand, dir: &ContainerDir, request: &Request) -> Result<Starting, Error> {
+/// Starts a shim for `request`, after making an end of any other shim of this container. `known` is
+/// told the shim's pid as soon as there is one.
+pub(crate) fn spawn(
+    command: &ShimCommand,
+    dir: &ContainerDir,
+    request: &Request,
+    known: impl FnOnce(u32),
+) -> Result<Starting, Error> {
     let write = |path: PathBuf| move |source| Error::Write { path, source };
     dir.create().map_err(write(dir.path().to_owned()))?;
     clean_up(dir, &request.cgroup_root, &request.name).map_err(Error::CleanUp)?;
@@ -121,6 +127,7 @@ pub(crate) fn spawn(command: &ShimCommand, dir: &ContainerDir, request: &Request
         .stderr(report)
         .spawn()
         .map_err(Error::Spawn)?;
+    known(child.id());
     // Our own child: until it is waited for, its number cannot be anybody else's.
     match process::open_child(child.id()) {
         Ok(shim) => Ok(Starting { report: read, shim, child }),

@@ -8,8 +8,9 @@ use crate::sys::process;
 /// Where a container lives.
 struct Home<'a> {
     name: &'a ContainerName,
-    /// Its first process.
-    pid: u32,
+    /// Its first process and its shim, the ancestor of all its processes: while a container is being
+    /// made, only the shim is known.
+    pids: [Option<u32>; 2],
     mount_namespace: Option<u64>,
 }
 
@@ -21,9 +22,10 @@ impl Supervisor {
     #[must_use]
     pub fn container_of(&self, pid: u32) -> Option<ContainerName> {
         let entries = lock(&self.shared.entries);
-        let homes = entries.all.iter().filter_map(|(name, entry)| {
+        let homes = entries.all.iter().map(|(name, entry)| {
             let view = entry.handle.view();
-            Some(Home { name, pid: view.process?.pid, mount_namespace: view.mount_namespace })
+            let pids = [view.process.map(|process| process.pid), view.shim];
+            Home { name, pids, mount_namespace: view.mount_namespace }
         });
         find(pid, &homes.collect::<Vec<_>>()).cloned()
     }
@@ -35,7 +37,7 @@ fn find<'a>(pid: u32, homes: &[Home<'a>]) -> Option<&'a ContainerName> {
     let host = mount_namespace(std::process::id());
     let mut at = pid;
     for _ in 0..DEPTH {
-        if let Some(home) = homes.iter().find(|home| home.pid == at) {
+        if let Some(home) = homes.iter().find(|home| home.pids.contains(&Some(at))) {
             return Some(home.name);
         }
         let namespace = mount_namespace(at).filter(|namespace| Some(*namespace) != host);

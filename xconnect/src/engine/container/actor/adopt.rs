@@ -126,6 +126,7 @@ impl Actor {
             return Found::Half;
         }
         let shim = process::open_verified(running.shim_pid, running.shim_start).ok();
+        let shim = shim.map(|shim| (running.shim_pid, shim));
         match Instance::open(id.to_owned(), pid, start, shim) {
             Ok(instance) => Found::Run(instance),
             Err(error) => {

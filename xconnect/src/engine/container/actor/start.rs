@@ -1,11 +1,12 @@
 //! Starting a container, and deciding what follows its end.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use rustix::rand::GetRandomFlags;
 use tokio::time::Instant;
 
-use super::{Actor, Created, Next};
+use super::{Actor, Created, Next, View};
 use crate::engine::container::instance::{Instance, end, outlive};
 use crate::engine::container::{Decision, Exit, RuntimeSpec, State, StatusGoal};
 use crate::engine::runtime::Request;
@@ -33,7 +34,9 @@ impl Actor {
             self.reason = Some(format!("cannot write {}: {error}", self.dir.path().display()));
             return self.on_exit(Exit::NotCreated, SystemTime::now()).await;
         }
-        let create = create(self.context.config.shim.clone(), self.dir.clone(), request);
+        let view = Arc::clone(&self.view);
+        self.locked_view().shim = None;
+        let create = create(self.context.config.shim.clone(), self.dir.clone(), request, view);
         self.starting = Some(Box::pin(create));
     }
 
@@ -163,14 +166,21 @@ impl Actor {
     }
 }
 
-async fn create(command: ShimCommand, dir: ContainerDir, request: Request) -> Created {
+async fn create(
+    command: ShimCommand,
+    dir: ContainerDir,
+    request: Request,
+    view: Arc<Mutex<View>>,
+) -> Created {
     let id = request.id.clone();
-    let spawn = tokio::task::spawn_blocking(move || shim::spawn(&command, &dir, &request));
+    // A process of the container may ask for something before its shim told of it.
+    let known = move |pid| view.lock().unwrap_or_else(PoisonError::into_inner).shim = Some(pid);
+    let spawn = tokio::task::spawn_blocking(move || shim::spawn(&command, &dir, &request, known));
     let mut starting = spawn.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
     let result = starting.wait().await;
     let Starting { shim, child, .. } = starting;
     match result {
-        Ok((pid, start)) => match Instance::open(id, pid, start, Some(shim)) {
+        Ok((pid, start)) => match Instance::open(id, pid, start, Some((child.id(), shim))) {
             Ok(instance) => Ok(instance),
             Err(error) => {
                 end(child).await;

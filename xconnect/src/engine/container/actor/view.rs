@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use tokio::time::Instant;
 
 use super::Actor;
+use crate::engine::container::instance::Instance;
 use crate::engine::container::{
     ContainerSpec, ContainerStatus, Exit, RecoveryStatus, RuntimeSpec, State, reached,
 };
@@ -19,6 +20,8 @@ pub(crate) struct View {
     pub(crate) spec: ContainerSpec,
     pub(crate) state: State,
     pub(crate) process: Option<ProcessId>,
+    /// Its shim, from the moment the shim exists: the ancestor of all its processes.
+    pub(crate) shim: Option<u32>,
     /// The inode of its mount namespace.
     pub(crate) mount_namespace: Option<u64>,
     /// True once the task has taken over what a former engine left.
@@ -42,6 +45,7 @@ impl View {
             spec,
             state: State::Installed,
             process: None,
+            shim: None,
             mount_namespace: None,
             adopted: false,
             pending: 0,
@@ -115,6 +119,10 @@ impl Actor {
             view.mount_namespace = process.and_then(|process| mount_namespace(process.pid));
         }
         view.process = process;
+        // Of a run that is being made, whoever makes it tells the shim.
+        if self.starting.is_none() {
+            view.shim = self.instance.as_ref().and_then(Instance::shim);
+        }
         view.state = self.state;
         view.started = self.started.filter(|_| process.is_some());
         view.goal_since = self.goal_since;

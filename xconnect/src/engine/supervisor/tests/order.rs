@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::engine::container::{ContainerSpec, Policy, RecoveryPolicy, State, StatusGoal};
+use crate::engine::shim::ShimCommand;
 use crate::engine::supervisor::{Event, StopContainers, Supervisor};
 
 #[tokio::test]
@@ -15,6 +16,30 @@ async fn ready_counts_before_the_engine_knows_the_process() {
     until_one(&supervisor, "web", |web| web.status == State::Starting).await;
     supervisor.signal_ready(&name("web")).unwrap();
     until_one(&supervisor, "web", |web| web.status == State::Ready).await;
+    supervisor.shutdown(StopContainers::Yes).await;
+}
+
+#[tokio::test]
+async fn a_process_is_its_containers_while_that_is_still_being_made() {
+    let Some(host) = Host::new() else { return };
+    let mut config = host.config();
+    // Stands for a shim that has made its container and not yet told of it.
+    let script = "sleep 1000 & echo $! > $0/made.new; mv $0/made.new $0/made; wait";
+    config.shim = ShimCommand { program: "/bin/sh".into(), args: vec!["-c".into(), script.into()] };
+    let supervisor = Supervisor::start(config).unwrap();
+    supervisor.apply(desired([host.spec("web", &["sleep"])]));
+    let made = host.container_dir("web").path().join("made");
+    eventually("the container is made", || made.exists()).await;
+    let pid: u32 = std::fs::read_to_string(&made).unwrap().trim().parse().unwrap();
+    assert_eq!(until_one(&supervisor, "web", |_| true).await.status, State::Starting);
+    assert_eq!(supervisor.container_of(pid), Some(name("web")));
+    assert_eq!(supervisor.container_of(std::process::id()), None);
+    let shim = crate::sys::process::parent(pid).unwrap();
+    for pid in [shim, pid] {
+        let pidfd = crate::sys::process::open_child(pid).unwrap();
+        crate::sys::process::send_signal(&pidfd, libc::SIGKILL).unwrap();
+    }
+    until_one(&supervisor, "web", |web| web.status == State::Stopped).await;
     supervisor.shutdown(StopContainers::Yes).await;
 }
 
