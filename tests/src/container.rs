@@ -12,8 +12,8 @@ use crate::pod::namespaces::{Progress, Setup};
 use crate::pod::protocol::{receive, send};
 use crate::process::Process;
 use crate::sandbox::Sandbox;
-use crate::socket::Socket;
-use crate::wait::OrFail;
+use crate::socket::{Kind, Socket};
+use crate::wait::{OrFail, ensure, eventually};
 use crate::{process, programs};
 
 /// The user of the host that is root in a container with a user namespace.
@@ -98,6 +98,18 @@ impl Container {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.process.pid
+    }
+
+    /// Connects until somebody is there who sends back what comes.
+    #[track_caller]
+    pub fn eventually_echoes(&self, target: &str) {
+        eventually(format_args!("{target} is there and serves"), || {
+            let text = |error: std::io::Error| error.to_string();
+            let client = self.try_connect(target, Kind::Stream).map_err(text)?;
+            client.try_send(b"ping", &[]).map_err(text)?;
+            let got = client.try_recv(4).map_err(text)?.bytes;
+            ensure(got == b"ping", format_args!("{got:?}"))
+        });
     }
 
     /// A path of the container, for looking at it from the host.

@@ -12,6 +12,7 @@ pub mod graph;
 pub mod hostile;
 pub mod http;
 pub mod mesh;
+pub mod payload;
 pub mod pod;
 pub mod process;
 pub mod programs;

@@ -127,14 +127,58 @@ impl Mesh {
         }
     }
 
+    /// The entry of a link.
+    ///
+    /// # Errors
+    /// Where the status socket does not answer, or has no such link.
+    #[track_caller]
+    pub fn entry(&self, link: &Link) -> Result<Value, String> {
+        let links = self.links()?;
+        links.into_iter().find(|entry| link.is(entry)).ok_or_else(|| "no such link".to_owned())
+    }
+
+    /// A counter of a link, by its JSON pointer below `counters`.
+    #[track_caller]
+    #[must_use]
+    pub fn counter(&self, link: &Link, pointer: &str) -> u64 {
+        let entry = self.entry(link).or_fail(link.target());
+        entry["counters"].pointer(pointer).and_then(Value::as_u64).or_fail(pointer)
+    }
+
+    /// Waits until a counter of a link has this value.
+    #[track_caller]
+    pub fn wait_counter(&self, link: &Link, pointer: &str, value: u64) {
+        eventually(format_args!("{pointer} of {} is {value}", link.target()), || {
+            let count = self.counter(link, pointer);
+            ensure(count == value, format_args!("it is {count}"))
+        });
+    }
+
+    /// What the mesh says of itself.
+    #[track_caller]
+    #[must_use]
+    pub fn status(&self) -> Value {
+        self.get("/status").or_fail("/status").json()
+    }
+
     /// Waits until a link is in this state; gives its entry.
     #[track_caller]
     pub fn wait(&self, link: &Link, status: &str) -> Value {
         eventually(format_args!("{} is {status}", link.target()), || {
-            let links = self.links()?;
-            let entry = links.iter().find(|entry| link.is(entry)).ok_or("no such link")?;
-            ensure(entry["status"] == status, entry)?;
-            Ok::<_, String>(entry.clone())
+            let entry = self.entry(link)?;
+            ensure(entry["status"] == status, &entry)?;
+            Ok::<_, String>(entry)
+        })
+    }
+
+    /// Waits until a link is in this state for a reason that contains this text.
+    #[track_caller]
+    pub fn wait_reason(&self, link: &Link, status: &str, reason: &str) -> Value {
+        eventually(format_args!("{} is {status}: {reason}", link.target()), || {
+            let entry = self.entry(link)?;
+            let why = entry["reason"].as_str().unwrap_or_default();
+            ensure(entry["status"] == status && why.contains(reason), &entry)?;
+            Ok::<_, String>(entry)
         })
     }
 

@@ -3,7 +3,7 @@
 use std::fs;
 
 use serde_json::{Value, json};
-use xconnect_tests::scene::{revision, wait_revision_after};
+use xconnect_tests::scene::{revision, wait_audit, wait_revision_after};
 use xconnect_tests::{Scene, State, run};
 
 /// A container that runs beside the pair.
@@ -17,6 +17,7 @@ fn the_audit_log_says_who_changed_what_and_only_grows() {
         let scene = Scene::start(sandbox);
         let (engine, state) = (&scene.engine, &scene.state);
         let log = state.dir.join(".xconnect/audit.log");
+        wait_audit(engine, 1);
         let (first, lines) = (revision(engine), fs::read(&log).unwrap());
         let mut run = state.run_json("client");
         run["services"] = json!({"required": [{"name": "raw", "target": "/run/other.sock"}]});
@@ -28,8 +29,7 @@ fn the_audit_log_says_who_changed_what_and_only_grows() {
         state.write("third/run.json", extra(state, "third"));
         let third = wait_revision_after(engine, &second);
 
-        let entries = engine.get("/audit");
-        let entries = entries.as_array().unwrap();
+        let entries = wait_audit(engine, 3);
         let numbers: Vec<_> = entries.iter().map(|entry| entry["seq"].as_u64().unwrap()).collect();
         assert_eq!(numbers, [1, 2, 3]);
         let step = |at: usize| (entries[at]["from"].clone(), entries[at]["to"].clone());
@@ -71,6 +71,7 @@ fn the_audit_log_goes_on_over_a_crash_that_cut_its_last_line() {
     run(|sandbox| {
         let mut scene = Scene::start(sandbox);
         let log = scene.state.dir.join(".xconnect/audit.log");
+        wait_audit(&scene.engine, 1);
         scene.engine.kill();
         let mut text = fs::read(&log).unwrap();
         text.extend_from_slice(br#"{"seq":2,"time":"2026-01-0"#);
@@ -79,8 +80,8 @@ fn the_audit_log_goes_on_over_a_crash_that_cut_its_last_line() {
         let before = revision(&scene.engine);
         scene.state.write("more/run.json", extra(&scene.state, "more"));
         wait_revision_after(&scene.engine, &before);
-        let entries = scene.engine.get("/audit");
-        assert_eq!(entries.as_array().unwrap().last().unwrap()["seq"], 2, "{entries}");
+        let entries = wait_audit(&scene.engine, 2);
+        assert_eq!(entries[1]["seq"], 2, "{entries:?}");
         assert!(fs::read(&log).unwrap().starts_with(&text));
     });
 }

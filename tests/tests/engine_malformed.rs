@@ -108,16 +108,15 @@ fn a_value_of_the_wrong_type_is_told_by_its_place() {
                     assert!(detail.starts_with(&format!("{field}: ")), "{what}: {response:?}");
                 }
             }
-            let mut unknown = json!({"pid": 1});
-            if path != "/containers/new" {
-                unknown = json!({"action": "stop", "type": "ready"});
-            }
+            let unknown = match path {
+                "/containers/new" => json!({"pid": 1, "manifest": {}}),
+                "/signal" => json!({"type": "ready", "now": true}),
+                _ => json!({"action": "stop", "now": true}),
+            };
             let response = scene.engine.call(method, path, unknown.to_string());
-            assert_eq!(
-                response.status,
-                if path == "/containers/new" { 422 } else { 400 },
-                "{unknown}: {response:?}"
-            );
+            assert_eq!(response.status, 400, "{unknown}: {response:?}");
+            let detail = response.json()["Detail"].as_str().unwrap_or_default().to_owned();
+            assert!(detail.contains("unknown field"), "{unknown}: {response:?}");
         }
         assert_eq!(Standing::of(&scene), before);
         scene.echoes();

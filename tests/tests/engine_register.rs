@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use xconnect_tests::process::{self, Process};
-use xconnect_tests::scene::{SERVICE, TARGET};
+use xconnect_tests::scene::{SERVICE, TARGET, wait_audit};
 use xconnect_tests::{Container, Engine, Scene, State, ensure, eventually, run};
 
 fn provides(name: &str) -> Value {
@@ -62,8 +62,7 @@ fn a_registered_container_consumes_until_it_is_taken_off() {
             eventually("the socket is removed", || ensure(!external.exists(TARGET), "it is there"));
             assert!(process::start_time(external.pid()) > 0, "it runs on");
         }
-        let events: Vec<_> =
-            engine.get("/audit").as_array().unwrap().iter().map(|e| e["event"].clone()).collect();
+        let events: Vec<_> = wait_audit(engine, 5).iter().map(|e| e["event"].clone()).collect();
         assert_eq!(events, ["applied", "registered", "unregistered", "registered", "unregistered"]);
         let entry = &engine.get("/audit")[1];
         assert_eq!(entry["author"], json!({"via": "control socket", "uids": [0], "pid": std::process::id()}));
@@ -206,7 +205,7 @@ fn refused_manifests_are_told_with_file_and_place() {
         refused("a%2Fb", requires("raw"), "name");
         refused("%20", requires("raw"), "name");
         assert!(engine.find("/containers", "ext").is_err());
-        assert_eq!(engine.get("/audit").as_array().unwrap().len(), 1);
+        wait_audit(engine, 1);
         assert_eq!(scene.link()["status"], "up");
         assert_eq!(engine.agent("server").list("/run"), ["pod.sock", SERVICE.trim_start_matches("/run/")]);
     });

@@ -8,7 +8,7 @@ use std::process::Command;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use xconnect_tests::process::Process;
-use xconnect_tests::scene::{self, revision, wait_accepted, wait_refused, wait_revision_after};
+use xconnect_tests::scene::{self, revision, wait_accepted, wait_audit, wait_refused, wait_revision_after};
 use xconnect_tests::{Engine, OrFail, Sandbox, Scene, State, engine, ensure, eventually, run};
 
 /// A container that runs beside the pair.
@@ -101,8 +101,8 @@ fn another_directory_in_the_place_of_the_state_is_a_revision() {
         let after = wait_revision_after(engine, &before);
         engine.running("more");
         assert_eq!(scene.pids(), pids);
-        let recorded = engine.get("/audit");
-        let recorded: Vec<_> = recorded.as_array().unwrap().iter().map(|entry| entry["to"].clone()).collect();
+        let recorded = wait_audit(engine, 2);
+        let recorded: Vec<_> = recorded.iter().map(|entry| entry["to"].clone()).collect();
         assert_eq!(recorded, [before.as_str(), after.as_str()], "the audit log goes along");
         for file in ["audit.log", "applied.json"] {
             assert!(state.dir.join(".xconnect").join(file).exists(), "{file}");
@@ -149,7 +149,7 @@ fn an_invalid_change_is_refused_whole_with_every_error_and_mended_again() {
         assert!(has(engine, "new"), "nothing of the refused state was done");
         assert_eq!(scene.pids(), pids);
         connection.echo(b"the link works on");
-        let refused = engine.get("/audit").as_array().unwrap().last().unwrap().clone();
+        let refused = wait_audit(engine, 3)[2].clone();
         assert_eq!((&refused["event"], &refused["errors"]), (&json!("refused"), &json!(errors)), "{refused}");
         assert_eq!((&refused["from"], &refused["to"]), (&json!(before), &Value::Null));
 
@@ -178,14 +178,18 @@ fn the_same_content_in_another_layout_is_no_revision_and_restarts_nothing() {
         // A refused state on the way: that it is accepted again shows that the new layout was looked at.
         state.write("server/run.json", "{");
         wait_refused(engine);
+        wait_audit(engine, 2);
         let run: Value = serde_json::from_slice(&run).unwrap();
         state.write("client/run.json", serde_json::to_string_pretty(&run).unwrap());
         state.write("server/run.json", server);
         wait_accepted(engine);
-        let entries = engine.get("/audit");
-        let events: Vec<_> = entries.as_array().unwrap().iter().map(|entry| entry["event"].clone()).collect();
-        assert_eq!(events, ["applied", "refused"], "{entries}");
-        assert_eq!((revision(engine), &engine.get("/revision")["since"]), (before, &since));
+        assert_eq!((&revision(engine), &engine.get("/revision")["since"]), (&before, &since));
+        state.write("mark/run.json", extra(state, "mark"));
+        wait_revision_after(engine, &before);
+        let entries = wait_audit(engine, 3);
+        let events: Vec<_> = entries.iter().map(|entry| entry["event"].clone()).collect();
+        assert_eq!(events, ["applied", "refused", "applied"], "{entries:?}");
+        assert_eq!(entries[2]["containers"], json!({"added": ["mark"], "removed": [], "changed": []}));
         assert_eq!(scene.pids(), pids);
         scene.echoes();
     });

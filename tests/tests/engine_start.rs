@@ -177,8 +177,8 @@ fn what_cannot_be_used_at_the_start_is_told() {
         fails(&command(&mesh), "/no/mesh: cannot find the mesh");
         fails(&command(&["--state", &dir, "--stop-grace=-1"]), "--stop-grace");
         fails(&command(&["--state", &dir, "--cgroup-root", "../up"]), "--cgroup-root");
-        let log = ["--state", &dir, "--run-dir", &run_dir, "--audit-log", "/no/such/dir/log"];
-        fails(&command(&log), "--audit-log");
+        let data = ["--state", &dir, "--run-dir", &run_dir, "--data-dir", "/proc/no/such/dir"];
+        fails(&command(&data), "cannot use /proc/no/such/dir");
         fs::create_dir(sandbox.run_dir().join("pv-ctrl")).or_fail("pv-ctrl");
         fails(&|_| {}, "pv-ctrl: exists and is not a socket");
         fs::remove_dir(sandbox.run_dir().join("pv-ctrl")).or_fail("pv-ctrl");

@@ -25,7 +25,13 @@ pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<()> {
 
 /// The release programs.
 pub(crate) fn programs(workspace: &Workspace) -> anyhow::Result<()> {
-    workspace.cargo("build").args(["--release", "--locked", "--package", "xconnect", "--bins"]).run()
+    some_programs(workspace, &PROGRAMS)
+}
+
+/// Some of the release programs.
+pub(crate) fn some_programs(workspace: &Workspace, names: &[&str]) -> anyhow::Result<()> {
+    let names = names.iter().flat_map(|name| ["--bin", name]);
+    workspace.cargo("build").args(["--release", "--locked", "--package", "xconnect"]).args(names).run()
 }
 
 /// The example programs, linked statically with glibc: a container's root file system holds no library.

@@ -74,6 +74,12 @@ impl Agent {
         self.listen_with(path, Kind::Stream, 4096)
     }
 
+    /// Has the container itself listen and send back what comes.
+    #[track_caller]
+    pub fn echo(&self, path: &str) {
+        self.must(&Request::Echo { path: path.to_owned() });
+    }
+
     /// Connects to a path in the container.
     ///
     /// # Errors

@@ -22,6 +22,8 @@ pub enum Request {
     Channel,
     /// Bind and listen; gives the listener.
     Listen { path: String, kind: Kind, backlog: i32 },
+    /// Listen, and send back what comes, from within the container until it ends.
+    Echo { path: String },
     /// Connect; gives the connection.
     Connect { path: String, kind: Kind },
     /// Connect again and again, send `bytes` and expect them back, then close.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::files;
 use super::protocol::{Reply, Request, SERVER_TIMEOUT, receive, send};
-use crate::socket::Socket;
+use crate::socket::{Kind, Listener, Socket};
 use crate::wait::DEADLINE;
 
 /// Serves one channel until the test closes it.
@@ -52,6 +52,12 @@ fn carry_out(request: Request, fd: Option<OwnedFd>) -> io::Result<(Reply, Option
         }
         Request::Listen { path, kind, backlog } => {
             (Reply::Done, Some(files::listen(Path::new(&path), kind, backlog)?))
+        }
+        Request::Echo { path } => {
+            let listener = files::listen(Path::new(&path), Kind::Stream, 4096)?;
+            // It is to serve for as long as the process lives.
+            std::mem::forget(Listener::from(listener).echo());
+            done
         }
         Request::Connect { path, kind } => (Reply::Done, Some(files::connect(Path::new(&path), kind)?)),
         Request::Churn { path, rounds } => {

@@ -168,7 +168,7 @@ mod tests {
     fn record(to: &str) -> Record {
         Record {
             event: AuditEvent::Applied,
-            author: Author { via: "state directory".to_owned(), uids: vec![0], pid: None },
+            author: Author { via: "state directory".to_owned(), uids: vec![0], container: None, pid: None },
             from: None,
             to: Some(to.to_owned()),
             files: Changes::default(),

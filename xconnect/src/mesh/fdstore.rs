@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::net::{
-    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags,
-    SocketType as RawType, sendmsg,
+    AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
+    SocketFlags, SocketType as RawType, sendmsg,
 };
 use serde::{Deserialize, Serialize};
 use tokio::io::Interest;
@@ -165,8 +165,7 @@ impl Keeper {
             let step = match &self.store {
                 Some(store) => tokio::select! {
                     told = self.told.recv() => told.map(Some),
-                    // The store never speaks unasked: readable means that the engine has gone.
-                    _ = store.readable() => {
+                    () = gone(store) => {
                         self.store = None;
                         Some(None)
                     }
@@ -237,6 +236,14 @@ impl Keeper {
     }
 }
 
+/// Waits for the end of the engine: the store never speaks unasked.
+async fn gone(store: &AsyncFd<OwnedFd>) {
+    // A look is needed: what was read before may have left the descriptor marked as readable.
+    let look = |socket: &OwnedFd| rustix::net::recv(socket, &mut [0; 1], RecvFlags::PEEK).map_err(Into::into);
+    // Whatever comes, an end, an error or a message, the connection is of no more use.
+    let _: io::Result<_> = store.async_io(Interest::READABLE, look).await;
+}
+
 fn connect(path: &Path) -> io::Result<AsyncFd<OwnedFd>> {
     let socket = rustix::net::socket_with(
         AddressFamily::UNIX,
@@ -279,4 +286,59 @@ async fn receive(store: &AsyncFd<OwnedFd>) -> io::Result<(Vec<u8>, Option<OwnedF
     }
     bytes.truncate(received.len);
     Ok((bytes, fds.pop()))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::task::JoinSet;
+
+    use super::*;
+    use crate::api::server::Bound;
+    use crate::graph::SocketType;
+    use crate::ids::{ContainerName, InsidePath, LinkKey, ServiceName};
+    use crate::sys::socket::accept;
+
+    async fn request(store: &AsyncFd<OwnedFd>) -> serde_json::Value {
+        let (bytes, _fd) = receive(store).await.unwrap();
+        serde_json::from_slice(&bytes).unwrap()
+    }
+
+    #[tokio::test]
+    async fn one_connection_to_the_store_serves_as_long_as_the_engine_lives() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("fdstore");
+        let bound = Bound::new(&path, RawType::SEQPACKET, 0o600).unwrap();
+        let listener = register(bound.listener().try_clone().unwrap(), Interest::READABLE).unwrap();
+        let mut tasks = JoinSet::new();
+        tasks.spawn({
+            let path = path.clone();
+            async move {
+                let (store, keeper) = FdStore::connect(&path).await;
+                let key = LinkKey {
+                    consumer: ContainerName::new("web").unwrap(),
+                    service: ServiceName::new("a").unwrap(),
+                    target: InsidePath::new("/a").unwrap(),
+                };
+                let place = Place { pid: 1, start: 2, mnt_ns: 3, target: key.target.clone() };
+                let inode = InodeId { dev_major: 0, dev_minor: 1, ino: 2, btime_ns: 3 };
+                let meta = Meta { place, inode, socket_type: SocketType::Stream };
+                // Put only when the keeper has had its turns.
+                let late = async {
+                    for _ in 0..100 {
+                        tokio::task::yield_now().await;
+                    }
+                    store.put(key.id(), meta, std::fs::File::open("/dev/null").unwrap().into());
+                    std::future::pending::<()>().await;
+                };
+                tokio::join!(keeper.run(), late);
+            }
+        });
+        let first = listener.async_io(Interest::READABLE, |listener| accept(listener)).await.unwrap();
+        let first = register(first, Interest::READABLE | Interest::WRITABLE).unwrap();
+        assert_eq!(request(&first).await["op"], "list");
+        let end = |socket: &OwnedFd| scm::send(socket.as_fd(), br#"{"end":true}"#, &[], None);
+        first.async_io(Interest::WRITABLE, end).await.unwrap();
+        assert_eq!(request(&first).await["op"], "put");
+        assert!(accept(bound.listener()).is_err(), "nobody connects a second time");
+    }
 }

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -183,7 +184,9 @@ fn rewrite(path: &Path, sockets: &HashMap<Place, Vec<InodeId>>) -> io::Result<Fi
             text.push(b'\n');
         }
     }
-    std::fs::write(&fresh, &text)?;
+    // Nobody else's business, and nobody else's to write: what it names is removed from containers.
+    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+    file.write_all(&text)?;
     std::fs::rename(&fresh, path)?;
     OpenOptions::new().append(true).open(path)
 }
@@ -215,6 +218,16 @@ mod tests {
         assert_eq!(ledger.known(&place(1)), [inode(10), inode(11)]);
         assert_eq!(ledger.known(&place(2)), [inode(12)]);
         assert_eq!(ledger.known(&place(3)), []);
+    }
+
+    #[test]
+    fn the_record_is_roots_alone_whatever_the_umask() {
+        use std::os::unix::fs::MetadataExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("xconnect-state.json");
+        let ledger = Ledger::open(&path).unwrap();
+        ledger.put(place(1), inode(10));
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
     }
 
     #[test]

@@ -76,6 +76,7 @@ pub(super) async fn run(shared: Arc<Shared>, place: Arc<Place>, wanted: watch::R
         place: Arc::clone(&place),
         wanted,
         planted: None,
+        provider: None,
         pace: Pace::new(),
     };
     let ending = task.live().await;
@@ -88,6 +89,8 @@ struct Task {
     place: Arc<Place>,
     wanted: watch::Receiver<Wanted>,
     planted: Option<Planted>,
+    /// Held from turn to turn: a provider that nobody holds is forgotten, and looked for from the start.
+    provider: Option<Arc<Provider>>,
     pace: Pace,
 }
 
@@ -143,6 +146,7 @@ impl Task {
             self.pull_out().await;
         }
         let provider = self.shared.providers.get(link.provider.presence, &link.socket);
+        self.provider = Some(Arc::clone(&provider));
         if let Some(turn) = self.put_in(link, &container).await {
             return turn;
         }
@@ -221,6 +225,7 @@ impl Task {
 
     /// Takes the socket out of the container and cuts what ran through it.
     async fn pull_out(&mut self) {
+        self.provider = None;
         if let Some(planted) = self.planted.take() {
             planted.pull_out(&self.shared).await;
         }

@@ -42,11 +42,12 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<()
         bail!("benches make namespaces and need root");
     }
     setup::build_tools()?;
-    build::programs(workspace)?;
+    build::some_programs(workspace, &["pv-xconnect"])?;
     let stop = Stop::on_signals()?;
     match &options.what {
         What::Unix(options) => unix::run(workspace, &stop, options),
         What::Reaction(options) => {
+            build::programs(workspace)?;
             build::examples(workspace)?;
             reaction::run(workspace, &stop, options)
         }

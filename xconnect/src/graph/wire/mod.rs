@@ -6,7 +6,7 @@ mod parse;
 mod tests;
 
 pub use entry::{Connections, Counters, Directions, LinkEntry, Moved, Options, Path, Seconds, Status};
-pub use parse::{EntryError, Parsed, parse, parse_each};
+pub use parse::{About, EntryError, Parsed, parse, parse_each};
 
 use super::link::{Graph, Link, Presence, ProcessId};
 use entry::{pid_of, start_of};

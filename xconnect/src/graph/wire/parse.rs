@@ -14,6 +14,8 @@ use crate::manifest::{Identity, ServiceType};
 
 /// Longest reason shown, in characters.
 const SHOWN_MAX: usize = 300;
+/// A text with more bad entries than that is no graph: nobody reads more, and each costs memory.
+const BAD_MAX: usize = 1000;
 
 /// What is wrong with one entry, or with the text as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,13 +23,52 @@ pub struct EntryError {
     index: Option<usize>,
     path: String,
     message: String,
+    about: About,
+}
+
+/// Which link a bad entry is about.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum About {
+    /// This one.
+    Link(Box<LinkKey>),
+    /// None: there can be no link of such a name.
+    NoLink,
+    /// It does not say so.
+    Unclear,
+}
+
+impl About {
+    fn of(entry: &Value) -> Self {
+        let field = |name| entry.get(name).and_then(Value::as_str);
+        let (Some(consumer), Some(service), Some(target)) =
+            (field("consumer"), field("name"), field("target"))
+        else {
+            return Self::Unclear;
+        };
+        match (ContainerName::new(consumer), ServiceName::new(service), InsidePath::new(target)) {
+            (Ok(consumer), Ok(service), Ok(target)) => {
+                Self::Link(Box::new(LinkKey { consumer, service, target }))
+            }
+            _ => Self::NoLink,
+        }
+    }
 }
 
 impl EntryError {
     fn new(index: Option<usize>, path: impl Into<String>, message: impl fmt::Display) -> Self {
         let plain = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
         let clip = |text: String| text.chars().take(SHOWN_MAX).map(plain).collect();
-        Self { index, path: clip(path.into()), message: clip(message.to_string()) }
+        Self { index, path: clip(path.into()), message: clip(message.to_string()), about: About::Unclear }
+    }
+
+    fn about_entry(self, entry: &Value) -> Self {
+        Self { about: About::of(entry), ..self }
+    }
+
+    /// Which link the entry is about.
+    #[must_use]
+    pub fn about(&self) -> &About {
+        &self.about
     }
 
     /// The number of the entry, from 0; `None`: the text as a whole.
@@ -85,42 +126,44 @@ pub fn parse(bytes: &[u8]) -> Result<Graph, Vec<EntryError>> {
 /// Reads the good entries of a graph. Of two with the same key the first stands.
 ///
 /// # Errors
-/// The text is not a JSON array.
+/// The text is not a JSON array, or hardly anything in it is an entry.
 pub fn parse_each(bytes: &[u8]) -> Result<Parsed, EntryError> {
-    let entries: Vec<Value> = serde_json::from_slice(bytes)
-        .map_err(|error| EntryError::new(None, "", format_args!("not a graph: {error}")))?;
+    let no_graph = |why: &dyn fmt::Display| EntryError::new(None, "", format_args!("not a graph: {why}"));
+    let entries: Vec<Value> = serde_json::from_slice(bytes).map_err(|error| no_graph(&error))?;
     let mut parsed = Parsed::default();
     let mut seen: BTreeMap<LinkKey, usize> = BTreeMap::new();
-    for (index, value) in entries.into_iter().enumerate() {
-        let entry: LinkEntry = match serde_path_to_error::deserialize(value) {
-            Ok(entry) => entry,
-            Err(error) => {
-                let path = error.path().to_string();
-                let path = if path == "." { "" } else { &path };
-                parsed.errors.push(EntryError::new(Some(index), path, error.inner()));
-                continue;
+    for (index, value) in entries.iter().enumerate() {
+        match read(index, value) {
+            Err(errors) => parsed.errors.extend(errors),
+            Ok((_, link)) if seen.contains_key(&link.key) => {
+                let message = format_args!("is the same link as entry {}: {}", seen[&link.key], link.key);
+                parsed.errors.push(EntryError::new(Some(index), "", message).about_entry(value));
             }
-        };
-        let revision = entry.revision.clone();
-        match link(entry) {
-            Err(wrong) => {
-                let errors = wrong.into_iter();
-                let errors = errors.map(|(path, message)| EntryError::new(Some(index), path, message));
-                parsed.errors.extend(errors);
-            }
-            Ok(link) => {
-                if let Some(first) = seen.get(&link.key) {
-                    let message = format_args!("is the same link as entry {first}: {}", link.key);
-                    parsed.errors.push(EntryError::new(Some(index), "", message));
-                    continue;
-                }
+            Ok((revision, link)) => {
                 seen.insert(link.key.clone(), index);
                 parsed.graph.revision = parsed.graph.revision.or(revision);
                 parsed.graph.links.insert(link.key.clone(), link);
             }
         }
+        if parsed.errors.len() > BAD_MAX {
+            let first = &parsed.errors[0];
+            return Err(no_graph(&format_args!("more than {BAD_MAX} mistakes, the first: {first}")));
+        }
     }
     Ok(parsed)
+}
+
+/// Reads one entry: its revision, and the link.
+fn read(index: usize, value: &Value) -> Result<(Option<String>, Link), Vec<EntryError>> {
+    let entry: LinkEntry = serde_path_to_error::deserialize(value).map_err(|error| {
+        let path = error.path().to_string();
+        let path = if path == "." { "" } else { &path };
+        vec![EntryError::new(Some(index), path, error.inner()).about_entry(value)]
+    })?;
+    let revision = entry.revision.clone();
+    let wrong = |(path, message)| EntryError::new(Some(index), path, message).about_entry(value);
+    let link = link(entry).map_err(|errors| errors.into_iter().map(wrong).collect::<Vec<_>>())?;
+    Ok((revision, link))
 }
 
 /// A field and what is wrong with it.

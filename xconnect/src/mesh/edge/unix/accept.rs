@@ -11,8 +11,6 @@ use super::link::{Admission, LinkState};
 use crate::mesh::edge::workers::{Core, Key, Side, Slot, Timer, Token};
 use crate::sys::socket;
 
-/// Consumers accepted before other events get their turn.
-const BATCH: usize = 32;
 /// Consumers that may wait for the provider at the same time.
 const HELD_MAX: usize = 512;
 /// First and longest pause in accepting.
@@ -69,27 +67,24 @@ impl LinkState {
         true
     }
 
-    /// Accepts those that wait.
+    /// Accepts the next one that waits. Where more do, the listening socket (watched level-triggered) is
+    /// among the next events again: that costs less than asking each time whether there is another.
     pub(in crate::mesh::edge) fn accept(&mut self, core: &mut Core) {
-        for _ in 0..BATCH {
-            let Some(listener) = &mut self.listener else { return };
-            match socket::accept(listener.socket.as_fd()) {
-                Ok(consumer) => {
-                    listener.pause = Duration::ZERO;
-                    self.admit(consumer, core);
-                }
-                Err(error) => match error.raw_os_error() {
-                    Some(libc::EAGAIN) => return,
-                    Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
-                        return self.pause(&error, core);
-                    }
-                    // That consumer has gone: the next one may be there.
-                    Some(libc::ECONNABORTED | libc::EINTR | libc::EPERM) => {
-                        tracing::debug!(parent: &self.shared.span, %error, "could not accept a connection");
-                    }
-                    _ => return self.pause(&error, core),
-                },
+        let Some(listener) = &mut self.listener else { return };
+        match socket::accept(listener.socket.as_fd()) {
+            Ok(consumer) => {
+                listener.pause = Duration::ZERO;
+                self.admit(consumer, core);
             }
+            Err(error) => match error.raw_os_error() {
+                Some(libc::EAGAIN) => {}
+                // That consumer has gone: the next one may be there.
+                Some(libc::ECONNABORTED | libc::EINTR | libc::EPERM) => {
+                    tracing::debug!(parent: &self.shared.span, %error, "could not accept a connection");
+                }
+                // EMFILE, ENFILE, ENOBUFS, ENOMEM above all.
+                _ => self.pause(&error, core),
+            },
         }
     }
 
@@ -108,7 +103,7 @@ impl LinkState {
         };
         drop(consumer);
         link.counters.refused.fetch_add(1, Ordering::Relaxed);
-        if let Some(count) = self.listener.as_mut().and_then(|listener| listener.told.count(core.now)) {
+        if let Some(count) = self.listener.as_mut().and_then(|listener| listener.told.count(core.now())) {
             tracing::warn!(parent: &link.span, count, limit, "refused connections: {reason}");
         }
     }
@@ -118,13 +113,13 @@ impl LinkState {
         let Some(listener) = &mut self.listener else { return };
         let Some(key) = listener.key else { return };
         listener.pause = (listener.pause * 2).clamp(PAUSE.0, PAUSE.1);
-        let resume_at = core.now + listener.pause;
+        let resume_at = core.now() + listener.pause;
         listener.resume_at = Some(resume_at);
         let token = Token::new(key).of(Side::Consumer);
         if let Err(error) = core.poller.modify(listener.socket.as_fd(), token, EventFlags::empty()) {
             tracing::error!(parent: span, %error, "cannot pause accepting");
         }
-        if let Some(count) = listener.told.count(core.now) {
+        if let Some(count) = listener.told.count(core.now()) {
             tracing::warn!(parent: span, %error, count, "cannot accept connections, pausing");
         }
         core.set_timer(resume_at, Timer::Link(self.shared.number));
@@ -135,7 +130,7 @@ impl LinkState {
         let span = &self.shared.span;
         let Some(listener) = &mut self.listener else { return };
         let (Some(key), Some(at)) = (listener.key, listener.resume_at) else { return };
-        if at > core.now {
+        if at > core.now() {
             return;
         }
         listener.resume_at = None;

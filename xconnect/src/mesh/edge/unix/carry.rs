@@ -4,60 +4,18 @@ use std::io::{self, ErrorKind};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
+use super::scratch::{BUFFER, FdSearch, Scratch};
 use crate::graph::SocketType;
 use crate::mesh::edge::budget::{InFlight, LinkShare};
 use crate::sys::scm::{self, MAX_FDS, Sender};
 use crate::sys::socket;
 
-/// Bytes that a worker reads at most in one go, and the most that a connection holds back each way on a
-/// stream.
-const BUFFER: usize = 256 * 1024;
 /// A peek of so many bytes costs next to nothing; reads that fill it are taken for bulk.
 const SMALL: usize = 4096;
 /// A message of a `SOCK_SEQPACKET` link may not be longer: it is in memory as a whole.
 pub(super) const MESSAGE_MAX: usize = 16 * 1024 * 1024;
 /// A send buffer with room for [`BUFFER`] bytes and what the kernel charges beside them.
 const SEND_BUFFER: usize = 1024 * 1024;
-/// Buffers kept for connections that hold something back.
-const SPARE_BUFFERS: usize = 4;
-
-/// How the begin of a socket buffer with descriptors is found (see `probe`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::mesh::edge) enum FdSearch {
-    /// By a peek that stops at the boundary of a socket buffer.
-    Boundary,
-    /// By reading byte after byte once a peek has seen a descriptor.
-    Step,
-    /// By reading byte after byte always: no peek tells.
-    Blind,
-}
-
-/// Memory that all connections of a worker share: only what a sink does not take is copied away.
-pub(in crate::mesh::edge) struct Scratch {
-    buffer: Box<[u8]>,
-    spare: Vec<Vec<u8>>,
-    search: FdSearch,
-}
-
-impl Scratch {
-    pub(in crate::mesh::edge) fn new(search: FdSearch) -> Self {
-        Self { buffer: vec![0; BUFFER].into_boxed_slice(), spare: Vec::new(), search }
-    }
-
-    fn copy_of(&mut self, start: usize, end: usize) -> Vec<u8> {
-        let mut copy = self.spare.pop().unwrap_or_default();
-        copy.clear();
-        copy.extend_from_slice(&self.buffer[start..end]);
-        copy
-    }
-
-    /// Takes a buffer back for the next that needs one.
-    pub(super) fn recycle(&mut self, buffer: Vec<u8>) {
-        if buffer.capacity() <= BUFFER && self.spare.len() < SPARE_BUFFERS {
-            self.spare.push(buffer);
-        }
-    }
-}
 
 /// What one step has moved.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -277,19 +235,13 @@ impl Lane {
         if next.len > MESSAGE_MAX {
             return Err(NoRead::Broken(Trouble::MessageTooLong(next.len)));
         }
-        if next.len > scratch.buffer.len() {
-            scratch.buffer = vec![0; next.len].into_boxed_slice();
-        }
-        let read = if next.control {
+        scratch.fit(next.len);
+        if next.control {
             receive(source, &mut scratch.buffer[..next.len], share)
         } else {
             let len = socket::receive_plain(source, &mut scratch.buffer[..next.len])?;
             Ok(Read::Plain { len, emptied: false })
-        };
-        if scratch.buffer.len() > BUFFER && next.len <= BUFFER {
-            scratch.buffer = vec![0; BUFFER].into_boxed_slice();
         }
-        read
     }
 
     fn write(

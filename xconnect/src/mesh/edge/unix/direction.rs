@@ -60,8 +60,9 @@ impl Direction {
         }
     }
 
-    pub(super) fn is_done(&self) -> bool {
-        self.done
+    /// Nothing is left to be moved: what remains is telling that, if anything.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.next(), Step::EndSink | Step::EndSource | Step::Done)
     }
 
     /// An event on the source; `closing`: its peer sends no more (half or full close).
@@ -80,9 +81,12 @@ impl Direction {
         self.sink_gone = true;
     }
 
-    /// All that was queued has been read; a new event tells of more.
+    /// All that was queued has been read. A new event tells of more, unless the source was closing: then
+    /// the queue could not grow any more (`unix_stream_sendmsg` looks at `RCV_SHUTDOWN` under the lock
+    /// that it queues under), and this was its end.
     pub(super) fn emptied(&mut self) {
-        self.readable = self.closing;
+        self.ended |= self.closing;
+        self.readable = false;
     }
 
     /// A read said that nothing waits: true even where the source is closing (a peek may race with it).
@@ -131,10 +135,9 @@ mod tests {
     fn a_closing_source_is_read_to_its_end() {
         let mut direction = Direction::default();
         direction.source_ready(true);
+        assert_eq!(direction.next(), Step::Transfer, "what is queued comes first");
         direction.emptied();
-        assert_eq!(direction.next(), Step::Transfer, "no event comes for the end");
-        direction.ended();
-        assert_eq!(direction.next(), Step::EndSink);
+        assert_eq!(direction.next(), Step::EndSink, "no event comes for the end");
         direction.told();
         assert_eq!(direction.next(), Step::Done);
     }

@@ -16,6 +16,7 @@ use crate::ids::LinkId;
 use crate::mesh::edge::workers::{Command, Inbox};
 use crate::mesh::edge::{FdBudget, LinkCounters, Workers};
 use crate::mesh::inject::ProviderSocket;
+use crate::sys::scm::Sender;
 
 /// What an edge is to do.
 #[derive(Debug)]
@@ -84,6 +85,7 @@ impl Edge {
             id,
             socket_type: spec.socket_type,
             identity: spec.identity,
+            role: Sender { pid: std::process::id(), uid: spec.identity.uid, gid: spec.identity.gid },
             limits: spec.limits,
             counters,
             share: budget.share(),

@@ -19,6 +19,7 @@ use crate::mesh::edge::counters::LinkCounters;
 use crate::mesh::edge::workers::{Core, Key, Side, Slot, Timer, Token};
 use crate::mesh::inject::ProviderSocket;
 use crate::mesh::inject::role::{self, Blocking};
+use crate::sys::scm::Sender;
 
 /// First and longest pause between two tries to reach a provider whose socket is there.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(100));
@@ -30,6 +31,9 @@ pub(in crate::mesh::edge) struct LinkShared {
     pub(super) id: LinkId,
     pub(super) socket_type: SocketType,
     pub(super) identity: Identity,
+    /// What is sent to the provider says that it is from here: a thread that sends as another user than
+    /// it is shows its real ids, the mesh's own.
+    pub(super) role: Sender,
     pub(in crate::mesh::edge) limits: Limits,
     pub(super) counters: Arc<LinkCounters>,
     pub(super) share: Arc<LinkShare>,
@@ -200,8 +204,8 @@ impl LinkState {
 
     /// Connects a consumer that was just let in, or holds it.
     pub(super) fn take(&mut self, socket: OwnedFd, admission: Admission, core: &mut Core) {
-        let held = HeldConsumer { socket, admission, since: core.now };
-        let free = self.waiting.is_empty() && self.connecting.is_none() && !self.back_off.waits(core.now);
+        let held = HeldConsumer { socket, admission, since: core.now() };
+        let free = self.waiting.is_empty() && self.connecting.is_none() && !self.back_off.waits(core.now());
         match &self.provider {
             Some(provider) if free => match self.reach(provider) {
                 Reached::Yes(provider) => return self.establish(held, provider, core),
@@ -230,7 +234,7 @@ impl LinkState {
 
     fn establish(&self, held: HeldConsumer, provider: OwnedFd, core: &mut Core) {
         self.shared.counters.connected(held.since.elapsed());
-        let relay = Relay::new(held.socket, provider, held.admission, core.now);
+        let relay = Relay::new(held.socket, provider, held.admission, core.now());
         core.distribute(Box::new(relay));
     }
 
@@ -264,7 +268,7 @@ impl LinkState {
                 continue;
             };
             let deadline = held.deadline();
-            if deadline <= core.now {
+            if deadline <= core.now() {
                 self.waiting.pop_front();
                 self.give_up(key, core);
                 continue;
@@ -272,7 +276,7 @@ impl LinkState {
             let Some(provider) = self.provider.clone() else {
                 return self.arm(deadline, core);
             };
-            if self.back_off.waits(core.now) {
+            if self.back_off.waits(core.now()) {
                 let until = self.back_off.until.unwrap_or(deadline);
                 return self.arm(until.min(deadline), core);
             }
@@ -288,7 +292,7 @@ impl LinkState {
                     self.waiting.pop_front();
                     self.wait_for_room(key, provider, deadline, core);
                 }
-                Reached::NotYet { stale } => self.not_yet(stale, core.now),
+                Reached::NotYet { stale } => self.not_yet(stale, core.now()),
                 Reached::Never(error) => {
                     self.waiting.pop_front();
                     if let Some(held) = self.release(key, core) {
@@ -314,7 +318,7 @@ impl LinkState {
             self.connecting = None;
             self.waiting.push_front(key);
             tracing::warn!(parent: &self.shared.span, %error, "cannot start a thread to wait for the provider");
-            self.back_off.grow(core.now);
+            self.back_off.grow(core.now());
         }
     }
 
@@ -335,7 +339,7 @@ impl LinkState {
             Reached::Full => self.give_up(consumer, core),
             Reached::NotYet { stale } => {
                 self.waiting.push_front(consumer);
-                self.not_yet(stale, core.now);
+                self.not_yet(stale, core.now());
             }
             Reached::Never(error) => {
                 if let Some(held) = self.release(consumer, core) {
@@ -376,14 +380,14 @@ impl LinkState {
     }
 
     fn arm(&mut self, at: Instant, core: &mut Core) {
-        if self.timer_at.is_none_or(|set| at < set || set <= core.now) {
+        if self.timer_at.is_none_or(|set| at < set || set <= core.now()) {
             self.timer_at = Some(at);
             core.set_timer(at, Timer::Link(self.shared.number));
         }
     }
 
     pub(in crate::mesh::edge) fn timer(&mut self, core: &mut Core) {
-        if self.timer_at.is_some_and(|at| at <= core.now) {
+        if self.timer_at.is_some_and(|at| at <= core.now()) {
             self.timer_at = None;
         }
         self.resume_accepting(core);

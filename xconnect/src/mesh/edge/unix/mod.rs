@@ -8,12 +8,13 @@ mod edge;
 mod link;
 mod probe;
 mod relay;
+mod scratch;
 #[cfg(test)]
 mod tests;
 
 pub use edge::{Edge, EdgeSpec, ProviderEnd};
 
-pub(super) use carry::{FdSearch, Scratch};
 pub(super) use link::{HeldConsumer, LinkState};
 pub(super) use probe::fd_search as probe_fd_search;
 pub(super) use relay::{Relay, Verdict};
+pub(super) use scratch::{FdSearch, Scratch};

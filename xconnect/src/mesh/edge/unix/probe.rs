@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
-use super::carry::FdSearch;
+use super::scratch::FdSearch;
 use crate::sys::scm::{self, Peeked};
 
 /// Tries which search for descriptors works.

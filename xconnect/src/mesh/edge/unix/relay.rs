@@ -8,11 +8,11 @@ use std::time::Instant;
 
 use rustix::event::epoll::EventFlags;
 
-use super::carry::{Carried, Lane, Moved, Scratch, Trouble};
+use super::carry::{Carried, Lane, Moved, Trouble};
 use super::direction::{Direction, Step};
 use super::link::{Admission, LinkShared};
-use crate::mesh::edge::workers::{Poller, Side, Token};
-use crate::sys::scm::Sender;
+use super::scratch::Scratch;
+use crate::mesh::edge::workers::{Clock, Poller, Side, Token};
 use crate::sys::socket;
 
 /// Steps of one connection before others get their turn.
@@ -51,13 +51,11 @@ impl Relay {
     pub(super) fn new(consumer: OwnedFd, provider: OwnedFd, admission: Admission, now: Instant) -> Self {
         let link = admission.link();
         let kind = link.socket_type;
-        // A thread that sends as another user than it is shows its real ids, the mesh's own.
-        let role = Sender { pid: std::process::id(), uid: link.identity.uid, gid: link.identity.gid };
         let span = tracing::debug_span!(parent: &link.span, "connection", number = admission.number());
         Self {
             sockets: [consumer, provider],
             directions: [Direction::with_early_data(), Direction::default()],
-            lanes: [Lane::new(kind, Some(role)), Lane::new(kind, None)],
+            lanes: [Lane::new(kind, Some(link.role)), Lane::new(kind, None)],
             armed: [false; 2],
             token: None,
             admission,
@@ -109,7 +107,7 @@ impl Relay {
         &mut self,
         poller: &Poller,
         scratch: &mut Scratch,
-        now: Instant,
+        clock: &Clock,
     ) -> Verdict {
         let mut later = false;
         let mut steps = 0;
@@ -118,7 +116,7 @@ impl Relay {
                 if steps == STEPS {
                     return self.rest(poller, Verdict::Again);
                 }
-                match self.step(source, scratch, now) {
+                match self.step(source, scratch, clock) {
                     Progress::Stepped => steps += 1,
                     Progress::Waits => break,
                     Progress::Later => {
@@ -132,13 +130,15 @@ impl Relay {
                 }
             }
         }
-        if self.directions.iter().all(Direction::is_done) {
+        // Closing both sockets tells both peers all that the shutdowns would.
+        if self.directions.iter().all(Direction::is_over) {
             return Verdict::Over;
         }
         self.rest(poller, if later { Verdict::Later } else { Verdict::Idle })
     }
 
     fn rest(&mut self, poller: &Poller, verdict: Verdict) -> Verdict {
+        self.tell_ends();
         for (sink, source) in [(0, 1), (1, 0)] {
             let wanted = self.directions[source].next() == Step::Wait { writable: true };
             if wanted == self.armed[sink] {
@@ -155,7 +155,22 @@ impl Relay {
         verdict
     }
 
-    fn step(&mut self, source: usize, scratch: &mut Scratch, now: Instant) -> Progress {
+    /// Tells the peers of a direction that is over, where the other one is not.
+    fn tell_ends(&mut self) {
+        for (source, sink) in [(0, 1), (1, 0)] {
+            match self.directions[source].next() {
+                Step::EndSink => socket::end_sending(self.sockets[sink].as_fd()),
+                Step::EndSource => {
+                    self.lanes[source].held = None;
+                    socket::end_receiving(self.sockets[source].as_fd());
+                }
+                _ => continue,
+            }
+            self.directions[source].told();
+        }
+    }
+
+    fn step(&mut self, source: usize, scratch: &mut Scratch, clock: &Clock) -> Progress {
         let sink = 1 - source;
         let (from, to) = (self.sockets[source].as_fd(), self.sockets[sink].as_fd());
         let lane = &mut self.lanes[source];
@@ -164,18 +179,8 @@ impl Relay {
         let carried = match step {
             Step::Transfer => lane.transfer(from, to, self.admission.share(), scratch),
             Step::Flush => lane.flush(to, scratch),
-            Step::EndSink => {
-                socket::end_sending(to);
-                direction.told();
-                return Progress::Stepped;
-            }
-            Step::EndSource => {
-                lane.held = None;
-                socket::end_receiving(from);
-                direction.told();
-                return Progress::Stepped;
-            }
-            Step::Wait { .. } | Step::Done => return Progress::Waits,
+            // Told when both directions have gone as far as they can.
+            Step::EndSink | Step::EndSource | Step::Wait { .. } | Step::Done => return Progress::Waits,
         };
         match carried {
             Carried::Moved(moved) => {
@@ -184,11 +189,11 @@ impl Relay {
                 } else if moved.emptied {
                     direction.emptied();
                 }
-                self.count(source, moved, now);
+                self.count(source, step, moved, clock);
             }
             Carried::HeldBack(moved) => {
                 direction.held_back();
-                self.count(source, moved, now);
+                self.count(source, step, moved, clock);
             }
             Carried::Starved => direction.starved(),
             Carried::Ended => direction.ended(),
@@ -199,9 +204,12 @@ impl Relay {
         Progress::Stepped
     }
 
-    fn count(&mut self, source: usize, moved: Moved, now: Instant) {
-        self.moved_at = now;
-        if moved == Moved::default() {
+    fn count(&mut self, source: usize, step: Step, moved: Moved, clock: &Clock) {
+        if self.link().limits.idle_timeout.is_some() {
+            self.moved_at = clock.now();
+        }
+        // What is flushed was counted when it was read.
+        if step == Step::Flush {
             return;
         }
         let counters = &self.admission.link().counters;

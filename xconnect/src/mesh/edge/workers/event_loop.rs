@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::event::epoll::{Event, EventFlags};
 
 use super::slots::Slots;
-use super::{Command, Inbox, Key, Poller, Slot, Token};
+use super::{Clock, Command, Inbox, Key, Poller, Slot, Token};
 use crate::mesh::edge::unix::{FdSearch, LinkState, Relay, Scratch, Verdict};
 
 /// When something that no event tells of (kernel memory, room for descriptors) is looked at again.
@@ -39,7 +39,7 @@ pub(in crate::mesh::edge) struct Core {
     /// By time; the number keeps equal ones apart, in the order of their setting.
     timers: BTreeMap<(Instant, u64), Timer>,
     timers_set: u64,
-    pub(in crate::mesh::edge) now: Instant,
+    clock: Clock,
 }
 
 impl Core {
@@ -61,13 +61,18 @@ impl Core {
             again: VecDeque::new(),
             timers: BTreeMap::new(),
             timers_set: 0,
-            now: Instant::now(),
+            clock: Clock::default(),
         })
     }
 
     /// This worker's letter box.
     pub(in crate::mesh::edge) fn inbox(&self) -> &Arc<Inbox> {
         &self.inboxes[self.own]
+    }
+
+    /// The time of this round.
+    pub(in crate::mesh::edge) fn now(&self) -> Instant {
+        self.clock.now()
     }
 
     pub(in crate::mesh::edge) fn set_timer(&mut self, at: Instant, timer: Timer) {
@@ -94,7 +99,7 @@ impl Core {
             return;
         }
         // What the consumer has sent already goes on its way before anything else is set up.
-        let verdict = relay.run(&self.poller, &mut self.scratch, self.now);
+        let verdict = relay.run(&self.poller, &mut self.scratch, &self.clock);
         if verdict == Verdict::Over {
             return;
         }
@@ -108,7 +113,7 @@ impl Core {
             return;
         }
         if let Some(timeout) = idle_timeout {
-            self.set_timer(self.now + timeout, Timer::Idle(key));
+            self.set_timer(self.now() + timeout, Timer::Idle(key));
         }
         self.follow(key, verdict);
     }
@@ -117,7 +122,7 @@ impl Core {
         match verdict {
             Verdict::Idle => {}
             Verdict::Again => self.again.push_back(key),
-            Verdict::Later => self.set_timer(self.now + LATER, Timer::Retry(key)),
+            Verdict::Later => self.set_timer(self.now() + LATER, Timer::Retry(key)),
             // Closing its sockets takes them out of epoll: nobody else has them.
             Verdict::Over => drop(self.slots.remove(key)),
         }
@@ -125,12 +130,12 @@ impl Core {
 
     fn turn_of(&mut self, key: Key) {
         let Some(Slot::Relay(relay)) = self.slots.get(key) else { return };
-        let verdict = relay.run(&self.poller, &mut self.scratch, self.now);
+        let verdict = relay.run(&self.poller, &mut self.scratch, &self.clock);
         self.follow(key, verdict);
     }
 
     fn check_idle(&mut self, key: Key) {
-        let now = self.now;
+        let now = self.now();
         let Some(Slot::Relay(relay)) = self.slots.get(key) else { return };
         let Some(timeout) = relay.link().limits.idle_timeout else { return };
         let over = relay.quiet_since() + timeout;
@@ -144,14 +149,14 @@ impl Core {
 
     fn next_deadline(&self) -> Option<Instant> {
         if !self.again.is_empty() {
-            return Some(self.now);
+            return Some(self.now());
         }
         self.timers.first_key_value().map(|((at, _), _)| *at)
     }
 
     fn due_timer(&mut self) -> Option<Timer> {
         let first = self.timers.first_entry()?;
-        (first.key().0 <= self.now).then(|| first.remove())
+        (first.key().0 <= self.clock.now()).then(|| first.remove())
     }
 }
 
@@ -171,7 +176,7 @@ pub(super) fn run(core: Core) {
             tracing::error!(%error, "a relay thread cannot wait for events");
             return;
         }
-        worker.core.now = Instant::now();
+        worker.core.clock.forget();
         for event in &events {
             if !worker.event(*event) {
                 return;

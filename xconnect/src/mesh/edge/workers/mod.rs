@@ -3,6 +3,7 @@
 //! Not an async runtime: its generic readiness would cost a wake-up for every byte that a peer reads,
 //! and the threads' ids belong to [`role`], so no code but ours may run on them.
 
+mod clock;
 mod event_loop;
 mod inbox;
 mod poller;
@@ -14,6 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
+pub(super) use clock::Clock;
 pub(super) use event_loop::{Core, Timer};
 pub(super) use inbox::{Command, Inbox};
 pub(super) use poller::{Poller, Side, Token};
