@@ -211,3 +211,32 @@ fn refused_manifests_are_told_with_file_and_place() {
         assert_eq!(engine.agent("server").list("/run"), ["pod.sock", SERVICE.trim_start_matches("/run/")]);
     });
 }
+
+#[test]
+fn a_registered_container_gives_way_to_the_state_directory_and_can_come_back() {
+    run(|sandbox| {
+        let scene = Scene::start(sandbox);
+        let engine = &scene.engine;
+        let external = Container::start(sandbox);
+        register(engine, "ext", external.pid(), &requires("raw"));
+        engine.wait_link("ext", "up");
+        scene.state.add_consumer("ext", &json!([{"name": "raw", "target": TARGET}]));
+        eventually("the engine's own runs", || {
+            ensure(engine.running("ext") != external.pid(), "the registered one")?;
+            let link = engine.wait_link("ext", "up");
+            ensure(link["consumer_pid"] == engine.running("ext"), link)
+        });
+        assert!(Process::open(external.pid()).unwrap().is_alive());
+        eventually("the registered one has lost its socket", || {
+            ensure(!external.exists(TARGET), "it is there")
+        });
+        assert_eq!(engine.call("DELETE", "/containers/ext", "").status, 409);
+
+        std::fs::remove_dir_all(scene.state.dir.join("ext")).unwrap();
+        wait_gone(engine, "ext");
+        register(engine, "ext", external.pid(), &requires("raw"));
+        assert_eq!(engine.wait_link("ext", "up")["consumer_pid"], external.pid());
+        unregister(engine, "ext");
+        wait_gone(engine, "ext");
+    });
+}
