@@ -251,7 +251,7 @@ fn a_second_engine_in_the_same_run_directory_is_refused() {
         let (code, text) = second(sandbox, &scene.state);
         assert_eq!(code, Some(1), "{text}");
         let expected =
-            format!("another instance (pid {}) already runs in this run directory", scene.engine.pid());
+            format!("another pv-appengine (pid {}) already runs in this run directory", scene.engine.pid());
         assert!(text.contains(&expected), "{text}");
         assert_eq!((scene.pids(), scene.mesh()), pids);
         scene.echoes();

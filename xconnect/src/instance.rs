@@ -18,7 +18,7 @@ const LOOK: Duration = Duration::from_millis(250);
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another instance runs.
-    #[error("another instance{} already runs in this run directory: it holds {}", holder(.pid), path.display())]
+    #[error("another {}{} already runs in this run directory: it holds {}", program(path), holder(.pid), path.display())]
     Held {
         /// The lock file.
         path: PathBuf,
@@ -33,6 +33,11 @@ pub enum LockError {
         /// The error.
         source: io::Error,
     },
+}
+
+/// The program whose lock it is: each has one of its own name.
+fn program(path: &Path) -> String {
+    path.file_stem().map_or_else(|| "instance".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
 fn holder(pid: &Option<u32>) -> String {
@@ -166,7 +171,10 @@ mod tests {
         assert_eq!(find_holder(&path).unwrap(), None);
         let lock = InstanceLock::acquire(&path).unwrap();
         let error = InstanceLock::acquire(&path).unwrap_err();
-        assert!(error.to_string().contains(&format!("(pid {}) already runs", std::process::id())), "{error}");
+        assert!(
+            error.to_string().starts_with(&format!("another x (pid {}) already runs", std::process::id())),
+            "{error}"
+        );
         assert_eq!(find_holder(&path).unwrap().unwrap().pid, std::process::id());
         drop(lock);
         assert_eq!(find_holder(&path).unwrap(), None);
