@@ -195,7 +195,6 @@ impl Engine {
 
     /// Waits until a container runs; gives its process number.
     #[track_caller]
-    #[must_use]
     pub fn running(&self, name: &str) -> u32 {
         let pid = self.wait_container(name, "STARTED")["pid"].as_u64();
         pid.and_then(|pid| u32::try_from(pid).ok()).or_fail(format_args!("pid of {name}"))

@@ -18,7 +18,9 @@ pub mod process;
 pub mod programs;
 pub mod rootfs;
 pub mod sandbox;
+pub mod scene;
 pub mod socket;
+pub mod stream;
 pub mod sys;
 pub mod wait;
 
@@ -28,5 +30,7 @@ pub use graph::Link;
 pub use mesh::Mesh;
 pub use pod::client::Agent;
 pub use sandbox::{Sandbox, run, run_alone};
+pub use scene::Scene;
 pub use socket::{Kind, Listener, Socket};
-pub use wait::{DEADLINE, OrFail, eventually, eventually_within};
+pub use stream::Stream;
+pub use wait::{DEADLINE, OrFail, ensure, eventually, eventually_within};

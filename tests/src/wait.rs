@@ -1,6 +1,7 @@
 //! Waiting for the state of another process: one polling loop with a deadline, and no other.
 
 use std::fmt::{Debug, Display};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long anything may take. Generous: tests assert what happens, never how fast.
@@ -34,6 +35,17 @@ pub fn eventually_within<T, E: Debug>(
             Err(_) => std::thread::sleep(pause),
         }
         pause = (pause * 2).min(Duration::from_millis(50));
+    }
+}
+
+/// Raises a flag when it is dropped, also by a failing test: the threads of a scope that wait for it end,
+/// and the failure is seen instead of a hang.
+#[derive(Debug)]
+pub struct Raise<'a>(pub &'a AtomicBool);
+
+impl Drop for Raise<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 

@@ -219,3 +219,26 @@ fn a_stream_consumer_cannot_reach_a_seqpacket_provider() {
         assert!(pair.mesh.log().contains("set socket_type in its manifest"));
     });
 }
+
+#[test]
+fn an_urgent_byte_arrives_as_one_and_in_its_place() {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    use rustix::net::{RecvFlags, SendFlags};
+    run(|sandbox| {
+        let pair = Pair::start(sandbox);
+        let (client, server) = pair.connect();
+        for (from, to) in [(&client, &server), (&server, &client)] {
+            from.send(b"before");
+            rustix::net::send(from, b"!", SendFlags::OOB).unwrap();
+            let deadline = Timespec { tv_sec: 15, tv_nsec: 0 };
+            assert_eq!(poll(&mut [PollFd::new(to, PollFlags::PRI)], Some(&deadline)), Ok(1));
+            // A read stops at the mark.
+            assert_eq!(to.recv(64).bytes, b"before");
+            let mut urgent = [0; 4];
+            let (_, length) = rustix::net::recv(to, &mut urgent[..], RecvFlags::OOB).unwrap();
+            assert_eq!(&urgent[..length], b"!");
+            from.send(b"after");
+            assert_eq!(to.recv_exact(5).bytes, b"after");
+        }
+    });
+}

@@ -1,14 +1,14 @@
 //! Descriptors over a link: all of them arrive, with the very byte that they were sent with, and none
 //! stays in the mesh.
 
-use std::io::Write;
+use std::io::{Read as _, Write as _};
 use std::os::fd::AsFd;
 
 use xconnect_tests::mesh::Pair;
 use xconnect_tests::payload::{borrow, bytes, files, inodes};
 use xconnect_tests::process::{fd_count, wait_fds_at_most};
 use xconnect_tests::socket::SCM_MAX_FD;
-use xconnect_tests::{Sandbox, Socket, run};
+use xconnect_tests::{OrFail, Sandbox, Socket, run};
 
 /// Sends descriptors between plain bytes and reads them byte by byte.
 fn pass(sandbox: &Sandbox, from: &Socket, to: &Socket, count: usize) {
@@ -98,6 +98,75 @@ fn descriptors_find_their_byte_in_a_flood() {
     });
 }
 
+/// What one write of the traffic below has: bytes, and descriptors of these files.
+struct Write {
+    bytes: Vec<u8>,
+    files: std::ops::Range<usize>,
+}
+
+/// Writes of all sizes, some with descriptors.
+fn traffic(seed: u64, files: usize) -> Vec<Write> {
+    let dice = bytes(seed, 4 * 300);
+    let write = |dice: &[u8]| {
+        let size = 1 + usize::from(dice[0]) * [1, 7, 60, 400][usize::from(dice[1] % 4)];
+        let count = if dice[2].is_multiple_of(3) { usize::from(dice[3]) % 6 } else { 0 };
+        let first = usize::from(dice[3]) % (files - 6);
+        Write { bytes: bytes(seed ^ u64::from(dice[0]), size), files: first..first + count }
+    };
+    dice.chunks(4).map(write).collect()
+}
+
+/// Reads it with buffers of all sizes: each read that brings descriptors must span the first byte of the
+/// write that they were sent with, as it does without a mesh in between.
+fn check(to: &Socket, traffic: &[Write], files: &[std::fs::File]) {
+    let whole: Vec<u8> = traffic.iter().flat_map(|write| write.bytes.clone()).collect();
+    let mut place = 0;
+    let mut starts = traffic.iter().scan(0, |at, write| {
+        let start = *at;
+        *at += write.bytes.len();
+        Some((start, write.files.clone()))
+    });
+    for size in [1, 5, 100, 4096, 10, 65536, 3, 300_000].into_iter().cycle() {
+        if place == whole.len() {
+            break;
+        }
+        let message = to.recv(size);
+        let end = place + message.bytes.len();
+        assert!(end > place && !message.truncated, "the end at {place}");
+        assert!(message.bytes == whole[place..end], "other bytes between {place} and {end}");
+        if !message.fds.is_empty() {
+            let (start, range) = starts.find(|(_, range)| !range.is_empty()).or_fail("too many descriptors");
+            assert!((place..end).contains(&start), "those of byte {start} came with {place}..{end}");
+            assert_eq!(inodes(&message.fds), inodes(&files[range]));
+        }
+        place = end;
+    }
+    assert!(starts.all(|(_, range)| range.is_empty()), "descriptors did not come");
+}
+
+#[test]
+fn traffic_of_all_kinds_keeps_descriptors_at_their_bytes() {
+    run(|sandbox| {
+        let pair = Pair::start(sandbox);
+        let files = files(sandbox, 40);
+        for seed in 1..8 {
+            let (client, server) = pair.connect();
+            let (there, back) = (traffic(seed, files.len()), traffic(seed + 100, files.len()));
+            let send = |socket: &Socket, traffic: &[Write]| {
+                for write in traffic {
+                    socket.send_with(&write.bytes, &borrow(&files[write.files.clone()]));
+                }
+            };
+            std::thread::scope(|scope| {
+                scope.spawn(|| send(&client, &there));
+                scope.spawn(|| send(&server, &back));
+                scope.spawn(|| check(&server, &there, &files));
+                check(&client, &back, &files);
+            });
+        }
+    });
+}
+
 #[test]
 fn a_descriptor_that_arrived_works() {
     run(|sandbox| {
@@ -112,7 +181,7 @@ fn a_descriptor_that_arrived_works() {
         drop(writer);
         // The end comes only where no copy is left in the mesh.
         let mut text = String::new();
-        std::io::Read::read_to_string(&mut reader, &mut text).unwrap();
+        reader.read_to_string(&mut text).unwrap();
         assert_eq!(text, "through the pipe");
     });
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::net::{UCred, sockopt};
 use xconnect_tests::mesh::Pair;
-use xconnect_tests::wait::ensure;
+use xconnect_tests::wait::{Raise, ensure};
 use xconnect_tests::{Kind, Link, Socket, eventually, programs, run, sys};
 
 fn ids(who: &UCred) -> (u32, u32) {
@@ -181,6 +181,7 @@ fn a_process_of_the_roles_user_cannot_signal_the_mesh() {
                 // Connections go on until all threads were aimed at.
                 while !over.load(Ordering::Relaxed) && agent.churn(target, 50).is_ok() {}
             });
+            let _over = Raise(over);
             for _ in 0..5 {
                 let threads = std::fs::read_dir(format!("/proc/{mesh}/task")).unwrap();
                 for thread in threads {
@@ -192,7 +193,6 @@ fn a_process_of_the_roles_user_cannot_signal_the_mesh() {
                     assert!(matches!(code, Some(libc::EPERM | libc::ESRCH)), "kill gave {code:?}");
                 }
             }
-            over.store(true, Ordering::Relaxed);
         });
         assert!(pair.mesh.is_alive());
     });

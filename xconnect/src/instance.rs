@@ -86,25 +86,52 @@ impl InstanceLock {
     }
 }
 
+/// What can be said about a lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Held {
+    /// Nobody holds it.
+    Free,
+    /// A living process does.
+    By(Holder),
+    /// Its holder is gone, and a process that has a duplicate of its descriptor is not.
+    After(Holder),
+    /// It is held, and does not say by whom, or not yet.
+    Unnamed,
+}
+
+/// Looks who holds the lock at `path`.
+///
+/// # Errors
+/// It cannot be read.
+pub fn look(path: &Path) -> io::Result<Held> {
+    let mut file = match open(path, false) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Held::Free),
+        Err(error) => return Err(error),
+    };
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(Held::Free),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(match read(&mut file) {
+            Some(holder) if process::is_alive(holder.pid, holder.start) => Held::By(holder),
+            Some(holder) => Held::After(holder),
+            None => Held::Unnamed,
+        }),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// The living process that holds the lock at `path`, if one does.
 ///
 /// # Errors
 /// The lock is held, but the file does not name a living process yet, or it cannot be read.
 pub fn find_holder(path: &Path) -> io::Result<Option<Holder>> {
-    let mut file = match open(path, false) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
-        Ok(()) => Ok(None),
-        Err(rustix::io::Errno::WOULDBLOCK) => {
-            let found = read(&mut file).filter(|holder| process::is_alive(holder.pid, holder.start));
-            found.map(Some).ok_or_else(|| {
-                io::Error::new(io::ErrorKind::InvalidData, "is locked, but does not say by which process")
-            })
+    match look(path)? {
+        Held::Free => Ok(None),
+        Held::By(holder) => Ok(Some(holder)),
+        Held::After(_) | Held::Unnamed => {
+            let text = "is locked, but does not say by which process";
+            Err(io::Error::new(io::ErrorKind::InvalidData, text))
         }
-        Err(error) => Err(error.into()),
     }
 }
 
@@ -114,7 +141,8 @@ fn open(path: &Path, create: bool) -> io::Result<File> {
         .write(true)
         .create(create)
         .truncate(false)
-        .mode(0o644)
+        // Whoever can open a file can lock it (flock(2)), and so keep the daemon from starting.
+        .mode(0o600)
         .custom_flags(libc::O_NOFOLLOW)
         .open(path)
 }

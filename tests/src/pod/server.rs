@@ -4,10 +4,12 @@ use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use super::files;
 use super::protocol::{Reply, Request, SERVER_TIMEOUT, receive, send};
 use crate::socket::{Kind, Listener, Socket};
+use crate::wait::DEADLINE;
 
 /// Serves one channel until the test closes it.
 pub fn serve(channel: &Socket) {
@@ -20,8 +22,22 @@ pub fn serve(channel: &Socket) {
                 (Reply::Failed { errno, text: error.to_string() }, None)
             }
         };
-        if send(channel, &reply, fd.as_ref()).is_err() {
+        if answer(channel, &reply, fd.as_ref()).is_err() {
             return;
+        }
+    }
+}
+
+/// Descriptors on their way are counted for all processes of a user together, and without `CAP_SYS_RESOURCE`
+/// there is a limit (`too_many_unix_fds` in net/unix/scm.c): another test may use it up for a while.
+fn answer(channel: &Socket, reply: &Reply, fd: Option<&OwnedFd>) -> io::Result<()> {
+    let end = Instant::now() + DEADLINE;
+    loop {
+        match send(channel, reply, fd) {
+            Err(error) if error.raw_os_error() == Some(libc::ETOOMANYREFS) && Instant::now() < end => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            sent => return sent,
         }
     }
 }

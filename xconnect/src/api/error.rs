@@ -70,6 +70,9 @@ pub enum ApiError {
     /// The request contradicts what is there (a container of that name exists, its process is gone).
     #[error("{0}")]
     Conflict(String),
+    /// There is nothing to answer with yet.
+    #[error("{0}")]
+    Unavailable(String),
     /// The server could not do it, and the caller is not at fault.
     #[error("{0}")]
     Internal(String),
@@ -98,6 +101,7 @@ impl ApiError {
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::Refused(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Conflict(_) => StatusCode::CONFLICT,
+            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 

@@ -172,6 +172,9 @@ pub struct Author {
     pub via: String,
     /// Owners of the changed files, or the caller's user.
     pub uids: Vec<u32>,
+    /// The container that the caller is in, for a change over the control socket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<String>,
     /// The caller's process, for a change over the control socket.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,

@@ -8,9 +8,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
-use xconnect::engine::{self, Config, Wish};
+use xconnect::engine::{self, Asked, Config};
 
 /// Exit code for a state directory that would be refused; `pvcontrol` uses the same.
 const REFUSED: u8 = 70;
@@ -27,17 +27,18 @@ struct Args {
     #[arg(long, env = "XCONNECT_STATE", default_value = "/var/lib/xconnect", value_name = "DIR")]
     state: PathBuf,
     /// Directory for sockets, locks, logs and what is known of running containers
-    #[arg(long, env = "XCONNECT_RUN_DIR", default_value = "/run/pantavisor/pv", value_name = "DIR")]
+    #[arg(long, env = "XCONNECT_RUN_DIR", default_value = engine::DEFAULT_RUN_DIR, value_name = "DIR")]
     run_dir: PathBuf,
     /// The mesh's program, or "none" where something else runs it [default: pv-xconnect beside this program]
     #[arg(long, value_name = "PATH")]
     xconnect: Option<PathBuf>,
-    /// Where changes of the desired state are recorded [default: .xconnect/audit.log in the state directory]
-    #[arg(long, value_name = "PATH")]
-    audit_log: Option<PathBuf>,
-    /// Folder of the containers' cgroups, below each controller's root
-    #[arg(long, default_value = "xconnect", value_name = "NAME", value_parser = cgroup_name)]
-    cgroup_root: String,
+    /// Directory for the audit log and the state that was applied last [default: .xconnect in the state directory]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Folder of the containers' cgroups, below each controller's root; one engine's own [default: xconnect, with
+    /// a hash of the run directory where that is not the usual one]
+    #[arg(long, value_name = "NAME", value_parser = cgroup_name)]
+    cgroup_root: Option<String>,
     /// Seconds that a container may take to end before it is killed
     #[arg(long, default_value_t = 5.0, value_name = "SECONDS", value_parser = seconds)]
     stop_grace: f64,
@@ -80,11 +81,11 @@ impl Args {
             })?;
         }
         Ok(Config {
-            audit_log: self.audit_log.unwrap_or_else(|| engine::default_audit_log(&self.state)),
+            data_dir: self.data_dir.unwrap_or_else(|| engine::default_data_dir(&self.state)),
+            cgroup_root: self.cgroup_root.unwrap_or_else(|| engine::default_cgroup_root(&self.run_dir)),
             state: self.state,
             run_dir: self.run_dir,
             xconnect,
-            cgroup_root: self.cgroup_root,
             stop_grace: Duration::from_secs_f64(self.stop_grace),
         })
     }
@@ -148,21 +149,20 @@ fn start(config: Config) -> anyhow::Result<()> {
         .build()
         .context("cannot start the event loop")?;
     runtime.block_on(async {
-        let (wish, wishes) = mpsc::channel(8);
+        let (stop, stopped) = watch::channel(false);
+        let (reread, rereads) = watch::channel(());
         let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
         let mut hang_up = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
-        let engine = engine::run(config, wishes);
+        let engine = engine::run(config, Asked { stop: stopped, reread: rereads });
         tokio::pin!(engine);
         loop {
-            let asked = tokio::select! {
+            tokio::select! {
                 ended = &mut engine => return ended.map_err(anyhow::Error::from),
-                _ = terminate.recv() => Wish::Stop,
-                _ = interrupt.recv() => Wish::Stop,
-                _ = hang_up.recv() => Wish::Reread,
-            };
-            // A full queue holds a wish of the same kind already, or the stop.
-            let _ = wish.try_send(asked);
+                _ = terminate.recv() => drop(stop.send_replace(true)),
+                _ = interrupt.recv() => drop(stop.send_replace(true)),
+                _ = hang_up.recv() => reread.send_replace(()),
+            }
         }
     })
 }

@@ -1,8 +1,8 @@
 //! The audit log: one JSON object a line, only ever appended to.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
@@ -55,25 +55,16 @@ struct Inner {
 impl AuditLog {
     /// Opens the log, or begins one. A last line that was cut off by a crash is closed and left as it is.
     pub(super) fn open(path: &Path) -> Result<Self, AuditError> {
-        let error = |what| move |source| AuditError { path: path.to_owned(), what, source };
-        let mut file = File::options()
-            .read(true)
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(path)
-            .map_err(error("open"))?;
-        let tail = read_tail(&mut file).map_err(error("read"))?;
-        if !tail.is_empty() && !tail.ends_with(b"\n") {
-            file.write_all(b"\n").map_err(error("write"))?;
-        }
-        let seq = entries(&tail).last().map_or(0, |entry| entry.seq);
-        Ok(Self { path: path.to_owned(), inner: Mutex::new(Inner { file, seq }) })
+        let inner =
+            Inner::open(path).map_err(|source| AuditError { path: path.to_owned(), what: "open", source })?;
+        Ok(Self { path: path.to_owned(), inner: Mutex::new(inner) })
     }
 
     /// Appends one entry and waits until the disk has it.
     pub(super) fn append(&self, record: Record) -> Result<(), AuditError> {
+        let error = |source| AuditError { path: self.path.clone(), what: "write", source };
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.keep_in_place(&self.path).map_err(error)?;
         let entry = AuditEntry {
             seq: inner.seq + 1,
             time: time::rfc3339_millis(SystemTime::now()),
@@ -93,11 +84,7 @@ impl AuditLog {
             file.write_all(&line)?;
             file.sync_data()
         };
-        write(&mut inner.file).map_err(|source| AuditError {
-            path: self.path.clone(),
-            what: "write",
-            source,
-        })?;
+        write(&mut inner.file).map_err(error)?;
         inner.seq = entry.seq;
         Ok(())
     }
@@ -105,13 +92,60 @@ impl AuditLog {
     /// The entries after `since`, oldest first; lines that are not whole are left out.
     pub(super) fn read(&self, since: Since) -> Result<Vec<AuditEntry>, AuditError> {
         let error = |source| AuditError { path: self.path.clone(), what: "read", source };
-        let mut file = File::open(&self.path).map_err(error)?;
-        let tail = read_tail(&mut file).map_err(error)?;
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.keep_in_place(&self.path).map_err(error)?;
+        let tail = read_tail(&mut inner.file).map_err(error)?;
         let wanted = |entry: &AuditEntry| match since {
             Since::Seq(seq) => entry.seq > seq,
             Since::Time(since) => time::parse_rfc3339(&entry.time).is_some_and(|at| at > since),
         };
         Ok(entries(&tail).filter(wanted).collect())
+    }
+}
+
+impl Inner {
+    /// Opens the log at `path`, or begins one.
+    fn open(path: &Path) -> io::Result<Self> {
+        let mut file = File::options().read(true).append(true).create(true).mode(0o600).open(path)?;
+        let tail = read_tail(&mut file)?;
+        if !tail.is_empty() && !tail.ends_with(b"\n") {
+            file.write_all(b"\n")?;
+        }
+        let seq = entries(&tail).last().map_or(0, |entry| entry.seq);
+        Ok(Self { file, seq })
+    }
+
+    /// Has the log at its path again where another directory took the place of the one that it was opened
+    /// in: a log that is there is gone on with, else what was written so far is taken along.
+    fn keep_in_place(&mut self, path: &Path) -> io::Result<()> {
+        let identity = |meta: fs::Metadata| (meta.dev(), meta.ino());
+        let there = match fs::metadata(path) {
+            Ok(there) => Some(identity(there)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        if there == Some(identity(self.file.metadata()?)) {
+            return Ok(());
+        }
+        if there.is_none() {
+            if let Some(folder) = path.parent() {
+                fs::create_dir_all(folder)?;
+            }
+            self.copy_to(path)?;
+        }
+        let next = Self::open(path)?;
+        *self = Self { seq: next.seq.max(self.seq), ..next };
+        Ok(())
+    }
+
+    /// Puts a copy at `path`, which is whole or not there at all.
+    fn copy_to(&mut self, path: &Path) -> io::Result<()> {
+        let new = path.with_extension("new");
+        let mut copy = File::options().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        self.file.rewind()?;
+        io::copy(&mut self.file, &mut copy)?;
+        copy.sync_data()?;
+        fs::rename(new, path)
     }
 }
 
@@ -134,7 +168,7 @@ mod tests {
     fn record(to: &str) -> Record {
         Record {
             event: AuditEvent::Applied,
-            author: Author { via: "state directory".to_owned(), uids: vec![0], pid: None },
+            author: Author { via: "state directory".to_owned(), uids: vec![0], container: None, pid: None },
             from: None,
             to: Some(to.to_owned()),
             files: Changes::default(),
@@ -145,6 +179,26 @@ mod tests {
     }
 
     #[test]
+    fn the_log_goes_along_where_another_directory_takes_the_place_of_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path().join("state");
+        let path = place.join("own/audit.log");
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let log = AuditLog::open(&path).unwrap();
+        log.append(record("one")).unwrap();
+        fs::rename(&place, dir.path().join("old")).unwrap();
+        assert_eq!(log.read(Since::Seq(0)).unwrap().len(), 1);
+        log.append(record("two")).unwrap();
+        assert_eq!(AuditLog::open(&path).unwrap().read(Since::Seq(0)).unwrap().len(), 2);
+        // The old directory comes back, with a log that ends earlier: no number is given twice.
+        fs::rename(&place, dir.path().join("newer")).unwrap();
+        fs::rename(dir.path().join("old"), &place).unwrap();
+        log.append(record("three")).unwrap();
+        let seen: Vec<_> = log.read(Since::Seq(0)).unwrap().iter().map(|entry| entry.seq).collect();
+        assert_eq!(seen, [1, 3]);
+    }
+
+    #[test]
     fn entries_are_numbered_and_survive_a_cut_off_line() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("audit.log");
@@ -152,9 +206,9 @@ mod tests {
         log.append(record("one")).unwrap();
         log.append(record("two")).unwrap();
         drop(log);
-        let mut text = std::fs::read(&path).unwrap();
+        let mut text = fs::read(&path).unwrap();
         text.extend_from_slice(br#"{"seq":3,"time":"20"#);
-        std::fs::write(&path, &text).unwrap();
+        fs::write(&path, &text).unwrap();
 
         let log = AuditLog::open(&path).unwrap();
         log.append(record("three")).unwrap();
@@ -166,6 +220,6 @@ mod tests {
         assert!(
             log.read(Since::Time(SystemTime::now() + std::time::Duration::from_secs(5))).unwrap().is_empty()
         );
-        assert!(std::fs::read(&path).unwrap().starts_with(&text), "nothing written is ever changed");
+        assert!(fs::read(&path).unwrap().starts_with(&text), "nothing written is ever changed");
     }
 }

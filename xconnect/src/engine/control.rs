@@ -1,5 +1,6 @@
 //! The control socket: what is asked for, by whom, and what becomes of it.
 
+mod caller;
 mod handler;
 mod merge;
 mod metrics;
@@ -7,6 +8,7 @@ mod route;
 mod settings;
 mod views;
 
+pub(super) use caller::{Caller, Callers};
 pub(super) use handler::{Control, Setup};
 pub(super) use route::Since;
 pub(super) use settings::Settings;

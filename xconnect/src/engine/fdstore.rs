@@ -20,9 +20,9 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::task::JoinSet;
 
-use crate::api::server::{BindError, Bound};
+use crate::api::server::{BindError, Bound, Peer};
 use crate::sys::register::register;
-use crate::sys::{peer, scm, socket};
+use crate::sys::{scm, socket};
 
 /// Root only: who can list has every listener.
 const MODE: u32 = 0o600;
@@ -30,6 +30,8 @@ const MODE: u32 = 0o600;
 const PACKET: usize = 16 * 1024;
 /// Most listeners that are kept.
 const MAX_ENTRIES: usize = 32 * 1024;
+/// Most connections: the mesh's one, its successor's, and an operator's look.
+const MAX_CONNECTIONS: usize = 8;
 /// Wait after an error that does not go away by itself (EMFILE).
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -82,15 +84,17 @@ impl FdStore {
         Ok(Self { bound: Bound::new(path, SocketType::SEQPACKET, MODE)?, kept: Kept::default() })
     }
 
-    /// Serves until it is dropped.
-    pub(super) async fn run(self) -> io::Result<()> {
+    /// Serves callers that `admit` lets in, until it is dropped.
+    pub(super) async fn run(self, admit: impl Fn(&Peer) -> bool) -> io::Result<()> {
         let listener = register(self.bound.listener().try_clone()?, Interest::READABLE)?;
         let mut connections = JoinSet::new();
         loop {
             while connections.try_join_next().is_some() {}
             match listener.async_io(Interest::READABLE, |listener| socket::accept(listener)).await {
                 Ok(stream) => {
-                    if let Some(stream) = of_root(stream) {
+                    if connections.len() < MAX_CONNECTIONS
+                        && let Some(stream) = admitted(stream, &admit)
+                    {
                         connections.spawn(connection(stream, self.kept.clone()));
                     }
                 }
@@ -103,18 +107,16 @@ impl FdStore {
     }
 }
 
-/// The connection, if its peer is the host's root.
-fn of_root(stream: OwnedFd) -> Option<AsyncFd<OwnedFd>> {
-    match peer::credentials(&stream) {
-        Ok(credentials) if credentials.uid == 0 => register(stream, Interest::READABLE | Interest::WRITABLE)
-            .inspect_err(|error| tracing::warn!(%error, "the fd store cannot take a connection"))
-            .ok(),
-        Ok(credentials) => {
-            tracing::warn!(uid = credentials.uid, "refused a caller of the fd store");
-            None
-        }
-        Err(_gone) => None,
+/// The connection, if its peer may have all listeners.
+fn admitted(stream: OwnedFd, admit: impl Fn(&Peer) -> bool) -> Option<AsyncFd<OwnedFd>> {
+    let peer = Peer::of(&stream).ok()?;
+    if !admit(&peer) {
+        tracing::warn!(pid = peer.pid(), uid = peer.uid(), "refused a caller of the fd store");
+        return None;
     }
+    register(stream, Interest::READABLE | Interest::WRITABLE)
+        .inspect_err(|error| tracing::warn!(%error, "the fd store cannot take a connection"))
+        .ok()
 }
 
 async fn connection(stream: AsyncFd<OwnedFd>, kept: Kept) {
@@ -216,7 +218,7 @@ mod tests {
         let path = dir.path().join("fdstore");
         let store = FdStore::bind(&path).unwrap();
         let mut tasks = JoinSet::new();
-        tasks.spawn(store.run());
+        tasks.spawn(store.run(|_| true));
         let first = connect(&path);
         assert!(all(&first).await.is_empty());
         let (one, two) = std::os::unix::net::UnixStream::pair().unwrap();
@@ -238,11 +240,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn strangers_get_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("fdstore");
+        let mut tasks = JoinSet::new();
+        tasks.spawn(FdStore::bind(&path).unwrap().run(|peer| peer.pid() != Some(std::process::id())));
+        let stranger = connect(&path);
+        let (mut bytes, mut fds) = (vec![0; 16], Vec::new());
+        let receive = |socket: &OwnedFd| scm::receive(socket.as_fd(), &mut bytes, &mut fds);
+        assert_eq!(stranger.async_io(Interest::READABLE, receive).await.unwrap().len, 0);
+    }
+
+    #[tokio::test]
     async fn nonsense_ends_its_connection_only() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("fdstore");
         let mut tasks = JoinSet::new();
-        tasks.spawn(FdStore::bind(&path).unwrap().run());
+        tasks.spawn(FdStore::bind(&path).unwrap().run(|_| true));
         let (bad, good) = (connect(&path), connect(&path));
         send(&bad, &json!({"op": "burn"}), &[]).await.unwrap();
         let (mut bytes, mut fds) = (vec![0; 16], Vec::new());

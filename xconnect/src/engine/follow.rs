@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::hub::{Hub, valid};
-use super::state::{self, Files, Watch};
-use crate::manifest::{Error, Errors, Revision};
+use super::state::{self, Watch};
+use crate::manifest::Errors;
 
 /// A state with errors is looked at again where something changes so soon: somebody is still writing.
 const STILL_WRITING: Duration = Duration::from_millis(300);
+/// Somebody who never stops writing is not waited for any longer.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Follows the state directory.
 pub(super) struct Follower {
@@ -49,27 +51,39 @@ impl Follower {
     }
 
     async fn look(&mut self) {
+        let patience = Instant::now() + PATIENCE;
         loop {
             self.watch.renew();
-            match self.read().await {
-                Ok((files, revision)) => return self.hub.apply(&files, revision),
-                Err(errors) => {
-                    if timeout(STILL_WRITING, self.watch.changed()).await.is_err() {
-                        return self.hub.refuse(&errors);
-                    }
-                }
+            let Err(errors) = self.apply().await else { return };
+            let changed = timeout(STILL_WRITING, self.watch.changed()).await.is_ok();
+            if !changed || Instant::now() >= patience {
+                let hub = Arc::clone(&self.hub);
+                return in_background(move || hub.refuse(&errors)).await;
             }
         }
     }
 
-    async fn read(&self) -> Result<(Files, Revision), Errors> {
-        let dir = self.hub.state_dir().to_owned();
-        let read = move || {
-            let files = state::read(&dir)?;
+    /// Reads the directory and puts it in force.
+    async fn apply(&self) -> Result<(), Errors> {
+        let hub = Arc::clone(&self.hub);
+        in_background(move || {
+            let files = state::read(hub.state_dir())?;
             let revision = valid(&files)?;
-            Ok((files, revision))
-        };
-        let failed = |error| Err(Errors(vec![Error::new("", "", format_args!("cannot be read: {error}"))]));
-        tokio::task::spawn_blocking(read).await.unwrap_or_else(failed)
+            hub.apply(&files, revision);
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// Does what waits for the disk on a thread of its own.
+async fn in_background<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        // A panic is this task's as well; otherwise the runtime is going down, and nobody waits.
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => std::future::pending().await,
+        },
     }
 }

@@ -17,7 +17,7 @@ use super::supervisor::Supervisor;
 use crate::api::types::{RefusedRevision, RevisionStatus};
 use crate::graph::{self, Graph, HostServices, Presence, wire};
 use crate::ids::ContainerName;
-use crate::manifest::{ContainerManifest, Revision};
+use crate::manifest::Revision;
 
 use registered::Registered;
 pub(super) use registered::{RegisterError, restore_registered};
@@ -26,12 +26,14 @@ pub(super) use revise::valid;
 /// The desired state, shared by whoever changes it and whoever asks for it.
 pub(super) struct Hub {
     state_dir: PathBuf,
+    data_dir: PathBuf,
     registry: PathBuf,
     host: HostServices,
     supervisor: Supervisor,
     audit: AuditLog,
     inner: Mutex<Inner>,
-    /// The graph as one line of the stream.
+    /// The graph as one line of the stream; empty, which is no line, while no revision is in force: a mesh
+    /// that runs on would take a graph without links for the end of all links.
     line: watch::Sender<Bytes>,
 }
 
@@ -50,9 +52,11 @@ struct Inner {
     graph: Arc<Graph>,
 }
 
-/// What one change of the desired state is made from.
+/// What a hub is made of.
 pub(super) struct Setup {
     pub(super) state_dir: PathBuf,
+    /// Where the state that was applied last is kept.
+    pub(super) data_dir: PathBuf,
     /// Where registered containers are kept for the next engine.
     pub(super) registry: PathBuf,
     pub(super) host: HostServices,
@@ -64,7 +68,7 @@ impl Hub {
     /// Begins with what was applied last, which is not in force before [`Self::resume`] or the first
     /// good look at the directory.
     pub(super) fn new(setup: Setup) -> Self {
-        let applied = Applied::load(&setup.state_dir);
+        let applied = Applied::load(&setup.data_dir);
         let revision = Revision::default();
         let inner = Inner {
             applied,
@@ -78,12 +82,13 @@ impl Hub {
         };
         Self {
             state_dir: setup.state_dir,
+            data_dir: setup.data_dir,
             registry: setup.registry,
             host: setup.host,
             supervisor: setup.supervisor,
             audit: setup.audit,
             inner: Mutex::new(inner),
-            line: watch::Sender::new(line(&Graph::default())),
+            line: watch::Sender::new(Bytes::new()),
         }
     }
 
@@ -111,9 +116,10 @@ impl Hub {
         self.line.subscribe()
     }
 
-    /// The present graph.
-    pub(super) fn graph(&self) -> Arc<Graph> {
-        Arc::clone(&self.lock().graph)
+    /// The present graph; `None` while no revision is in force.
+    pub(super) fn graph(&self) -> Option<Arc<Graph>> {
+        let inner = self.lock();
+        inner.supervised.then(|| Arc::clone(&inner.graph))
     }
 
     /// All manifests that are in force.
@@ -137,11 +143,15 @@ impl Hub {
         self.remake(&mut self.lock(), Remake::IfContainersMoved);
     }
 
-    /// Follows the containers until the last of them is gone for good.
+    /// Follows the containers until it is dropped.
     pub(super) async fn follow_containers(&self) {
         let mut changed = self.supervisor.subscribe();
-        while changed.changed().await.is_ok() {
+        loop {
+            // First of all: what moved before the subscription would not be told.
             self.refresh();
+            if changed.changed().await.is_err() {
+                return;
+            }
         }
     }
 
@@ -156,7 +166,8 @@ impl Hub {
         let at = |name: &ContainerName| inner.presence.get(name).copied().unwrap_or(Presence::NotRunning);
         let mut graph = graph::resolve_with(&self.host, &inner.effective, &at);
         graph.revision = inner.applied.as_ref().filter(|_| inner.supervised).map(|it| it.revision.clone());
-        if graph != *inner.graph {
+        let first = self.line.borrow().is_empty();
+        if inner.supervised && (first || graph != *inner.graph) {
             inner.graph = Arc::new(graph);
             self.line.send_replace(line(&inner.graph));
         }
@@ -182,23 +193,20 @@ fn line(graph: &Graph) -> Bytes {
 /// The manifests of a revision with those of registered containers. One that does not fit is left
 /// out: what is in the state directory counts more.
 fn effective(revision: &Revision, registered: &BTreeMap<ContainerName, Registered>) -> Revision {
-    let with = |revision: &Revision, manifest: &ContainerManifest| {
-        let taken = revision.containers().contains_key(manifest.name());
-        let united = revision.with(manifest.clone());
-        match graph::check(&united) {
-            Ok(()) if !taken => Ok(united),
-            Ok(()) => Err("its name is taken by the state directory".to_owned()),
-            Err(errors) => Err(errors.to_string()),
-        }
-    };
+    let manifests: Vec<_> = registered.values().filter_map(|it| it.manifest.as_ref()).collect();
+    let all = manifests.iter().fold(revision.clone(), |united, manifest| united.with((*manifest).clone()));
+    if graph::check(&all).is_ok() {
+        return all;
+    }
+    // One by one, which costs a check each: only where something is wrong.
     let mut united = revision.clone();
-    for container in registered.values() {
-        let Some(manifest) = &container.manifest else { continue };
-        match with(&united, manifest) {
-            Ok(next) => united = next,
-            Err(why) => {
+    for manifest in manifests {
+        let next = united.with(manifest.clone());
+        match graph::check(&next) {
+            Ok(()) => united = next,
+            Err(errors) => {
                 let container = manifest.name();
-                tracing::error!(%container, why, "a registered container does not fit: it gets no links");
+                tracing::error!(%container, %errors, "a registered container does not fit: it gets no links");
             }
         }
     }

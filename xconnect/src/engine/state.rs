@@ -14,13 +14,8 @@ use std::path::{Path, PathBuf};
 /// The engine's own folder in the state directory; no container has a name that begins with a dot.
 const OWN: &str = ".xconnect";
 
-/// Where the audit log is, unless the operator names another place.
+/// The engine's own folder, unless the operator names another place.
 #[must_use]
-pub fn default_audit_log(state: &Path) -> PathBuf {
-    state.join(OWN).join("audit.log")
-}
-
-/// The engine's own folder.
-pub(super) fn own_folder(state: &Path) -> PathBuf {
+pub fn default_data_dir(state: &Path) -> PathBuf {
     state.join(OWN)
 }

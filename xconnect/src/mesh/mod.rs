@@ -13,7 +13,6 @@ pub mod inject;
 mod ledger;
 mod link;
 mod metrics;
-mod process;
 mod providers;
 mod reconcile;
 mod run;
@@ -23,8 +22,8 @@ mod source;
 pub(crate) use crate::api::error::chain;
 use crate::graph::{Forward, Link};
 
+pub use crate::sys::limits::prepare_process;
 pub use config::{Config, GraphFrom};
-pub use process::prepare_process;
 pub use run::{Error, run};
 
 /// Why bytes of a link that could go through the kernel go through user space.

@@ -50,6 +50,9 @@ pub enum Error {
     /// The status socket cannot be served.
     #[error("cannot serve the status socket")]
     Status(#[from] BindError),
+    /// Callers cannot be told apart.
+    #[error("cannot look at our own mount namespace")]
+    Namespace(#[source] std::io::Error),
 }
 
 /// How long the fd store may take to hear that the listeners are gone.
@@ -95,7 +98,7 @@ pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), 
     });
     let (outlet, mut graphs, health) = Outlet::new();
     let (serving, end_of_serving) = stop_channel();
-    let view = View::new(board, health, Arc::clone(&shared.budget));
+    let view = View::new(board, health, Arc::clone(&shared.budget)).map_err(Error::Namespace)?;
     tasks.spawn(server::serve(status, view, end_of_serving));
     tasks.spawn(source::follow(config.graph.clone(), outlet));
 

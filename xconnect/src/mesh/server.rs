@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,7 +16,9 @@ use super::edge::FdBudget;
 use super::metrics;
 use super::source::Health;
 use crate::api::error::ApiError;
-use crate::api::server::{self, BindError, Bound, Handler, Limits, Peer, Request, Response, StopSignal};
+use crate::api::server::{
+    self, BindError, Bound, Handler, Limits, NamespaceId, Peer, Request, Response, StopSignal,
+};
 use crate::api::time::rfc3339;
 use crate::graph::wire::{self, LinkEntry};
 
@@ -29,6 +32,7 @@ pub(super) struct View {
     health: watch::Receiver<Health>,
     budget: Arc<FdBudget>,
     started: Instant,
+    host: NamespaceId,
 }
 
 #[derive(Serialize)]
@@ -62,8 +66,15 @@ struct KernelPath {
 }
 
 impl View {
-    pub(super) fn new(board: Arc<Board>, health: watch::Receiver<Health>, budget: Arc<FdBudget>) -> Self {
-        Self { board, health, budget, started: Instant::now() }
+    /// # Errors
+    /// Our own mount namespace cannot be looked at.
+    pub(super) fn new(
+        board: Arc<Board>,
+        health: watch::Receiver<Health>,
+        budget: Arc<FdBudget>,
+    ) -> io::Result<Self> {
+        let host = NamespaceId::mount_of("self")?;
+        Ok(Self { board, health, budget, started: Instant::now(), host })
     }
 
     fn status(&self) -> Status {
@@ -104,9 +115,10 @@ fn entry(place: &Place, revision: Option<&str>) -> LinkEntry {
 }
 
 impl Handler for View {
-    fn handle(&self, _peer: Arc<Peer>, request: Request) -> impl Future<Output = Response> + Send {
+    fn handle(&self, peer: Arc<Peer>, request: Request) -> impl Future<Output = Response> + Send {
         let known = matches!(request.path.as_str(), "/status" | "/links" | "/metrics");
         let response = match (known, &request.method, request.path.as_str()) {
+            _ if !peer.is_root_of(self.host) => Response::error(&ApiError::NotManagement),
             (false, ..) => Response::error(&ApiError::UnknownEndpoint),
             (true, &Method::GET, "/status") => Response::json(&self.status()),
             (true, &Method::GET, "/links") => Response::json(&self.links()),

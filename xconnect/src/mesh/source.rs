@@ -118,8 +118,10 @@ fn listed(errors: &[EntryError]) -> Option<String> {
 fn spare(parsed: &mut Parsed, present: &Graph) {
     let about: HashSet<_> = parsed.errors.iter().map(EntryError::about).collect();
     let unclear = about.contains(&About::Unclear);
-    let spared =
-        present.links.iter().filter(|(key, _)| unclear || about.contains(&About::Link((*key).clone())));
+    let spared = present
+        .links
+        .iter()
+        .filter(|(key, _)| unclear || about.contains(&About::Link(Box::new((*key).clone()))));
     for (key, link) in spared {
         parsed.graph.links.entry(key.clone()).or_insert_with(|| link.clone());
     }

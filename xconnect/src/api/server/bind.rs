@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
-/// How long another process may hold the directory's lock.
-const LOCK_WAIT: Duration = Duration::from_secs(5);
+/// How long another process may hold the directory's lock before we go on without: anybody who can open
+/// the directory can hold it.
+const LOCK_WAIT: Duration = Duration::from_secs(1);
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1024;
 
@@ -72,7 +73,9 @@ impl Bound {
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
         let dir = rustix::fs::open(parent, flags, Mode::empty()).map_err(system("open its directory"))?;
-        lock(&dir).map_err(system("lock its directory"))?;
+        if let Err(error) = lock(&dir) {
+            tracing::warn!(path = %parent.display(), %error, "cannot lock the socket's directory: going on without");
+        }
         let result = Self::replace(&dir, name, path, kind, mode);
         // The lock covers probe and rename only.
         let _ = rustix::fs::flock(&dir, FlockOperation::Unlock);

@@ -47,7 +47,7 @@ impl Body {
         Self(Kind::Full(Some(bytes).filter(|bytes| !bytes.is_empty())))
     }
 
-    /// The present value, then every new one; ends when the sender is gone.
+    /// The present value, then every new one; ends when the sender is gone. An empty value is none.
     #[must_use]
     pub fn lines(mut lines: Lines) -> Self {
         lines.mark_changed();
@@ -82,12 +82,20 @@ async fn next_line(
             None => std::future::pending().await,
         }
     };
-    tokio::select! {
+    let next = async {
+        loop {
+            lines.changed().await.ok()?;
+            let line = lines.borrow_and_update().clone();
+            if !line.is_empty() {
+                return Some(line);
+            }
+        }
+    };
+    let line = tokio::select! {
         biased;
         () = stopped => return None,
-        changed = lines.changed() => changed.ok()?,
-    }
-    let line = lines.borrow_and_update().clone();
+        line = next => line?,
+    };
     Some((line, lines, stop))
 }
 

@@ -13,6 +13,7 @@ use super::error::ApiError;
 
 mod bind;
 mod body;
+mod guests;
 mod peer;
 mod serve;
 mod stop;
@@ -30,8 +31,10 @@ pub use stop::{StopHandle, StopSignal, stop_channel};
 pub struct Limits {
     /// Bytes of a body; larger ones are answered with 413.
     pub max_body: usize,
-    /// Open connections; callers that are not root get half of them.
+    /// Open connections; guests get half of them.
     pub max_connections: usize,
+    /// What a guest may have.
+    pub guest: GuestLimits,
     /// How long a request's head may take, and how long a connection may idle.
     pub head_timeout: Duration,
     /// How long a body may take.
@@ -40,11 +43,30 @@ pub struct Limits {
     pub stop_grace: Duration,
 }
 
+/// Limits of callers that are not trusted with the server's time and memory.
+#[derive(Debug, Clone, Copy)]
+pub struct GuestLimits {
+    /// Open connections of all callers under the same name.
+    pub max_connections: usize,
+    /// Bytes of a body.
+    pub max_body: usize,
+    /// How long a connection may last, whatever happens on it: a guest that does not read its answers
+    /// holds it no longer.
+    pub lifetime: Duration,
+}
+
+impl Default for GuestLimits {
+    fn default() -> Self {
+        Self { max_connections: 16, max_body: 4096, lifetime: Duration::from_secs(30) }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
             max_body: 1024 * 1024,
             max_connections: 256,
+            guest: GuestLimits::default(),
             head_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(10),
             stop_grace: Duration::from_secs(1),
@@ -117,8 +139,25 @@ impl Response {
     }
 }
 
-/// What the server asks for every request.
+/// How far a caller is trusted with the server's resources.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trust {
+    /// It manages this host.
+    Operator,
+    /// It has the limits of a guest, together with all others under the same name.
+    Guest(String),
+}
+
+/// What the server asks for every connection and request.
 pub trait Handler: Send + Sync + 'static {
+    /// How far a caller is trusted. By itself: root is, and every other user is a guest.
+    fn trust(&self, peer: &Peer) -> Trust {
+        match peer.uid() {
+            0 => Trust::Operator,
+            uid => Trust::Guest(format!("uid {uid}")),
+        }
+    }
+
     /// Answers one request of `peer`.
     fn handle(&self, peer: Arc<Peer>, request: Request) -> impl Future<Output = Response> + Send;
 }

@@ -76,6 +76,13 @@ impl Peer {
         self.is_alive().then_some(namespace)
     }
 
+    /// True for root in the mount namespace `host`. Root in a container without a user namespace has the
+    /// same number, and opens any socket that it sees.
+    #[must_use]
+    pub fn is_root_of(&self, host: NamespaceId) -> bool {
+        self.uid() == 0 && self.mount_namespace() == Some(host)
+    }
+
     /// True while the very process that connected has not exited.
     #[must_use]
     pub fn is_alive(&self) -> bool {

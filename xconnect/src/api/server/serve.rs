@@ -14,12 +14,13 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
-use super::{Body, Bound, Handler, Limits, Peer, Request, Response, StopSignal};
+use super::guests::{Guests, Place};
+use super::{Body, Bound, Handler, Limits, Peer, Request, Response, StopSignal, Trust};
 use crate::api::error::ApiError;
 
-/// A body that is too large is read and thrown away up to so many bytes: a caller that is still writing
-/// would otherwise see its connection reset and not the answer.
-const DISCARD: usize = 64 * 1024 * 1024;
+/// A body that is too large is read and thrown away up to so many times its limit: a caller that is still
+/// writing would otherwise see its connection reset and not the answer.
+const DISCARD: usize = 64;
 
 /// Serves until `stop`, then gives requests under way the limits' grace. The socket's path is removed at
 /// the end.
@@ -35,7 +36,7 @@ pub async fn serve<H: Handler>(
     let listener = std::os::unix::net::UnixListener::from(bound.listener().try_clone()?);
     let listener = UnixListener::from_std(listener)?;
     let all = Arc::new(Semaphore::new(limits.max_connections));
-    let others = Arc::new(Semaphore::new(limits.max_connections.div_ceil(2)));
+    let guests = Guests::new(limits.max_connections / 2, limits.guest.max_connections);
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
@@ -64,16 +65,15 @@ pub async fn serve<H: Handler>(
                 continue;
             }
         };
-        let permits = if peer.uid() == 0 {
-            (permit, None)
-        } else {
-            // Callers that are not root never take the last half: the operator always gets in.
-            match Arc::clone(&others).try_acquire_owned() {
-                Ok(second) => (permit, Some(second)),
-                Err(_full) => continue,
-            }
+        let guest = match handler.trust(&peer) {
+            Trust::Operator => None,
+            Trust::Guest(name) => match guests.enter(name) {
+                Some(place) => Some(place),
+                None => continue,
+            },
         };
-        let connection = connection(stream, peer, Arc::clone(&handler), limits, stop.clone(), permits);
+        let standing = Standing { _permit: permit, guest };
+        let connection = connection(stream, peer, Arc::clone(&handler), limits, stop.clone(), standing);
         connections.spawn(connection);
     }
     drop(bound);
@@ -84,7 +84,11 @@ pub async fn serve<H: Handler>(
     Ok(())
 }
 
-type Permits = (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>);
+/// A caller's place among the connections, given back when it is dropped.
+struct Standing {
+    _permit: OwnedSemaphorePermit,
+    guest: Option<Place>,
+}
 
 async fn connection<H: Handler>(
     stream: UnixStream,
@@ -92,9 +96,13 @@ async fn connection<H: Handler>(
     handler: Arc<H>,
     limits: Limits,
     stop: StopSignal,
-    permits: Permits,
+    standing: Standing,
 ) {
     let peer = Arc::new(peer);
+    let (limits, lifetime) = match standing.guest {
+        None => (limits, None),
+        Some(_) => (Limits { max_body: limits.guest.max_body, ..limits }, Some(limits.guest.lifetime)),
+    };
     let service = service_fn(|request| {
         let (peer, handler, stop) = (Arc::clone(&peer), Arc::clone(&handler), stop.clone());
         async move { Ok::<_, Infallible>(answer(request, peer, &*handler, limits, stop).await) }
@@ -112,12 +120,21 @@ async fn connection<H: Handler>(
             serving.as_mut().graceful_shutdown();
             serving.await
         }
+        () = over(lifetime) => Ok(()),
         result = serving.as_mut() => result,
     };
     if let Err(error) = result {
         tracing::debug!(%error, pid = peer.pid(), "connection ended early");
     }
-    drop(permits);
+    drop(standing);
+}
+
+/// Waits for the end of a connection's time, if it has one.
+async fn over(lifetime: Option<Duration>) {
+    match lifetime {
+        Some(lifetime) => tokio::time::sleep(lifetime).await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn answer<H: Handler>(
@@ -165,7 +182,7 @@ async fn collect(mut body: Incoming, max: usize, waits_for_continue: bool) -> Re
         seen = seen.saturating_add(data.len());
         if seen <= max {
             bytes.extend_from_slice(&data);
-        } else if seen > DISCARD {
+        } else if seen > max.saturating_mul(DISCARD) {
             return Err(too_large);
         } else {
             bytes = Vec::new();

@@ -220,7 +220,11 @@ fn audit_table(entries: &[Value], detail: Detail) -> Option<Table> {
         };
         let author = entry.get("author").unwrap_or(&Value::Null);
         let (via, uids) = (field(author, "via"), field(author, "uids"));
-        let by = if via.is_empty() { shown(author) } else { format!("{via} (uid {uids})") };
+        let by = match author.get("container").and_then(Value::as_str) {
+            Some(container) => format!("{via} (container {container})"),
+            None if via.is_empty() => shown(author),
+            None => format!("{via} (uid {uids})"),
+        };
         let event = field(entry, "event");
         let tint = if event == "refused" { Tint::Bad } else { Tint::Plain };
         table.row(vec![

@@ -5,23 +5,25 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::caller::{Caller, Callers};
 use super::merge::MeshStatus;
 use super::route::{Access, Action, Route};
 use super::settings::Settings;
 use super::{metrics, views};
 use crate::api::error::ApiError;
-use crate::api::server::{Handler, NamespaceId, Peer, Request, Response};
-use crate::api::types::ActionName;
+use crate::api::server::{Handler, Peer, Request, Response, Trust};
+use crate::api::types::{ActionName, Author};
 use crate::engine::chain;
 use crate::engine::container::{self, ActionError};
 use crate::engine::daemon::Daemon;
 use crate::engine::hub::{Hub, RegisterError};
-use crate::graph::{MANAGEMENT_ROLE, wire};
+use crate::graph::wire;
 use crate::ids::ContainerName;
 
 /// What the control socket is made of.
 pub(in crate::engine) struct Setup {
     pub(in crate::engine) hub: Arc<Hub>,
+    pub(in crate::engine) callers: Arc<Callers>,
     pub(in crate::engine) daemons: Vec<Daemon>,
     /// The mesh's own socket.
     pub(in crate::engine) mesh_socket: PathBuf,
@@ -31,74 +33,46 @@ pub(in crate::engine) struct Setup {
 /// The handler of the control socket.
 pub(in crate::engine) struct Control {
     hub: Arc<Hub>,
+    callers: Arc<Callers>,
     daemons: BTreeMap<String, Daemon>,
     mesh: MeshStatus,
     settings: Settings,
-    host: NamespaceId,
-}
-
-/// Who asks.
-enum Caller {
-    /// The host's root.
-    Host,
-    /// A process in a container.
-    Container(ContainerName),
-    /// Anybody else.
-    Stranger,
 }
 
 impl Control {
-    /// # Errors
-    /// Our own mount namespace cannot be looked at.
-    pub(in crate::engine) fn new(setup: Setup) -> io::Result<Self> {
+    pub(in crate::engine) fn new(setup: Setup) -> Self {
         let daemons = setup.daemons.into_iter().map(|daemon| (daemon.name().to_owned(), daemon));
-        Ok(Self {
+        Self {
             hub: setup.hub,
+            callers: setup.callers,
             daemons: daemons.collect(),
             mesh: MeshStatus::new(setup.mesh_socket),
             settings: setup.settings,
-            host: NamespaceId::mount_of("self")?,
-        })
-    }
-
-    fn caller(&self, peer: &Peer) -> Caller {
-        // Ancestors are looked at as well: a container's process that joined the host's mount namespace,
-        // or made itself another one, stays that container's.
-        if let Some(name) = peer.pid().and_then(|pid| self.hub.supervisor().container_of(pid)) {
-            return if peer.is_alive() { Caller::Container(name) } else { Caller::Stranger };
-        }
-        match peer.mount_namespace() {
-            Some(namespace) if namespace == self.host && peer.uid() == 0 => Caller::Host,
-            _ => Caller::Stranger,
         }
     }
 
-    fn is_manager(&self, caller: &Caller) -> bool {
-        match caller {
-            Caller::Host => true,
-            Caller::Container(name) => {
-                let manifests = self.hub.manifests();
-                manifests.containers().get(name).is_some_and(|container| container.has_role(MANAGEMENT_ROLE))
-            }
-            Caller::Stranger => false,
-        }
-    }
-
-    async fn answer(&self, peer: &Peer, request: Request) -> Result<Response, ApiError> {
+    async fn answer(&self, peer: &Arc<Peer>, request: Request) -> Result<Response, ApiError> {
         let route = Route::of(&request.method, &request.path)?;
-        let caller = self.caller(peer);
-        if route.access() == Access::Management && !self.is_manager(&caller) {
+        let caller = self.callers.of(peer);
+        let may = match route.access() {
+            Access::AnyContainer => true,
+            Access::Graph => caller == Caller::Mesh || self.callers.is_manager(&caller),
+            Access::Management => self.callers.is_manager(&caller),
+        };
+        if !may {
+            let (pid, uid) = (peer.pid(), peer.uid());
+            tracing::warn!(?caller, pid, uid, method = %request.method, path = request.path, "refused a caller that is no manager");
             return Err(ApiError::NotManagement);
         }
         let action = route.action(request.query.as_deref(), &request.body)?;
-        self.act(action, &caller, peer).await
+        self.act(action, caller, peer).await
     }
 
-    async fn act(&self, action: Action, caller: &Caller, peer: &Peer) -> Result<Response, ApiError> {
+    async fn act(&self, action: Action, caller: Caller, peer: &Arc<Peer>) -> Result<Response, ApiError> {
         let supervisor = self.hub.supervisor();
         Ok(match action {
             Action::Graph => {
-                let graph = self.hub.graph();
+                let graph = self.hub.graph().ok_or_else(no_revision)?;
                 Response::json(&self.mesh.merged(wire::desired(&graph)).await)
             }
             Action::WatchGraph => Response::lines("application/x-ndjson", self.hub.lines()),
@@ -108,6 +82,7 @@ impl Control {
             Action::Daemon(name, action) => {
                 let daemon = self.daemons.get(&name).ok_or(ApiError::DaemonNotFound)?;
                 let failed = |error: io::Error| ApiError::Internal(format!("Daemon {name}: {error}"));
+                tracing::info!(daemon = name, action = action.as_str(), ?caller, "asked for");
                 daemon.act(action).await.map_err(failed)?;
                 Response::empty()
             }
@@ -117,20 +92,23 @@ impl Control {
             Action::Container(name, action) => {
                 let name = ContainerName::new(name).map_err(|_| ApiError::ContainerNotFound)?;
                 supervisor.action(&name, wish(action)).map_err(refusal)?;
+                tracing::info!(container = %name, action = action.as_str(), ?caller, "asked for");
                 Response::empty()
             }
             Action::Register(name, request) => {
-                self.hub.register(&name, request, peer).map_err(registration)?;
+                let author = author(&caller, peer);
+                self.change(move |hub| hub.register(&name, request, author)).await?;
                 Response::empty()
             }
             Action::Unregister(name) => {
-                self.hub.unregister(&name, peer).map_err(registration)?;
+                let author = author(&caller, peer);
+                self.change(move |hub| hub.unregister(&name, author)).await?;
                 Response::empty()
             }
             Action::ListGroups => Response::json(&views::groups(&supervisor.groups())),
             Action::Ready => {
                 let Caller::Container(name) = caller else { return Err(ApiError::UnexpectedSignal) };
-                supervisor.signal_ready(name).map_err(|_| ApiError::UnexpectedSignal)?;
+                supervisor.signal_ready(&name).map_err(|_| ApiError::UnexpectedSignal)?;
                 Response::empty()
             }
             Action::BuildInfo => Response::text("text/plain; charset=utf-8", super::settings::build_info()),
@@ -142,14 +120,53 @@ impl Control {
                 Response::text(metrics::CONTENT_TYPE, self.mesh.with_metrics(own).await)
             }
             Action::Audit(since) => {
-                let failed = |error| ApiError::Internal(chain(&error));
-                Response::json(&self.hub.audit().read(since).map_err(failed)?)
+                let hub = Arc::clone(&self.hub);
+                let read = move || hub.audit().read(since);
+                let entries = tokio::task::spawn_blocking(read).await.map_err(|error| broken(&error))?;
+                Response::json(&entries.map_err(|error| ApiError::Internal(chain(&error)))?)
             }
         })
     }
+
+    /// Changes the desired state, which waits for the disk.
+    async fn change(
+        &self,
+        change: impl FnOnce(&Hub) -> Result<(), RegisterError> + Send + 'static,
+    ) -> Result<(), ApiError> {
+        let hub = Arc::clone(&self.hub);
+        tokio::task::spawn_blocking(move || change(&hub))
+            .await
+            .map_err(|error| broken(&error))?
+            .map_err(registration)
+    }
+}
+
+fn broken(error: &tokio::task::JoinError) -> ApiError {
+    ApiError::Internal(format!("The engine is ending: {error}"))
+}
+
+fn no_revision() -> ApiError {
+    ApiError::Unavailable("No revision is in force: GET /revision tells why (pvcontrol revision)".to_owned())
+}
+
+fn author(caller: &Caller, peer: &Peer) -> Author {
+    let container = match caller {
+        Caller::Container(name) => Some(name.to_string()),
+        Caller::Host | Caller::Mesh | Caller::Stranger(_) => None,
+    };
+    Author { via: "control socket".to_owned(), uids: vec![peer.uid()], container, pid: peer.pid() }
 }
 
 impl Handler for Control {
+    fn trust(&self, peer: &Peer) -> Trust {
+        match self.callers.of(peer) {
+            Caller::Mesh => Trust::Operator,
+            caller if self.callers.is_manager(&caller) => Trust::Operator,
+            Caller::Container(name) => Trust::Guest(name.to_string()),
+            Caller::Host | Caller::Stranger(_) => Trust::Guest(format!("uid {}", peer.uid())),
+        }
+    }
+
     async fn handle(&self, peer: Arc<Peer>, request: Request) -> Response {
         match self.answer(&peer, request).await {
             Ok(response) => response,

@@ -56,8 +56,8 @@ impl MeshStatus {
         match self.get("/metrics").await {
             Ok(body) => {
                 let theirs = String::from_utf8_lossy(&body);
-                let theirs = theirs.trim_end().trim_end_matches("# EOF");
-                format!("{theirs}{own}")
+                let theirs = theirs.trim_end().trim_end_matches("# EOF").trim_end();
+                format!("{theirs}\n{own}")
             }
             Err(error) => {
                 tracing::debug!(error, "metrics without the mesh's");

@@ -48,7 +48,7 @@ pub(super) fn text<'d>(hub: &Hub, daemons: impl Iterator<Item = &'d Daemon>) -> 
     }
     registry.register("daemon_up", "1 where a managed daemon runs", up);
     let links = Gauge::<i64>::default();
-    links.set(i64::try_from(hub.graph().links.len()).unwrap_or(i64::MAX));
+    links.set(hub.graph().map_or(0, |graph| i64::try_from(graph.links.len()).unwrap_or(i64::MAX)));
     registry.register("graph_links", "Links of the wanted graph", links);
     let refused = Gauge::<i64>::default();
     refused.set(i64::from(hub.revision().refused.is_some()));

@@ -38,6 +38,8 @@ pub(crate) enum Route {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
     Management,
+    /// A manager, or the mesh.
+    Graph,
     AnyContainer,
 }
 
@@ -125,6 +127,7 @@ impl Route {
     pub(crate) fn access(&self) -> Access {
         match self {
             Self::Signal => Access::AnyContainer,
+            Self::Graph => Access::Graph,
             _ => Access::Management,
         }
     }

@@ -13,8 +13,8 @@ pub(in crate::engine) struct Settings {
     pub(in crate::engine) state: PathBuf,
     /// The run directory.
     pub(in crate::engine) run_dir: PathBuf,
-    /// The audit log.
-    pub(in crate::engine) audit_log: PathBuf,
+    /// The engine's own folder.
+    pub(in crate::engine) data_dir: PathBuf,
     /// The folder of the containers' cgroups.
     pub(in crate::engine) cgroup_root: String,
     /// The program of the mesh; `None`: it is not managed.
@@ -32,7 +32,7 @@ impl Settings {
             ("system.rundir", path(&self.run_dir)),
             ("system.statedir", path(&self.state)),
             ("control.remote", Value::from(0)),
-            ("xconnect.audit.log", path(&self.audit_log)),
+            ("xconnect.data.dir", path(&self.data_dir)),
             ("xconnect.cgroup.root", Value::from(self.cgroup_root.as_str())),
             ("xconnect.program", mesh),
             ("xconnect.stop.grace", Value::from(self.stop_grace_secs)),

@@ -8,15 +8,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Hub, Inner, Remake, effective};
-use crate::api::server::Peer;
 use crate::api::types::{AuditEvent, Author, Changes, RegisterRequest};
 use crate::engine::audit::Record;
-use crate::engine::container::{ContainerSpec, container};
+use crate::engine::container::{ContainerSpec, container, mount_namespace};
 use crate::engine::runtime::files;
 use crate::engine::supervisor;
 use crate::graph::{self, ProcessId};
 use crate::ids::ContainerName;
-use crate::manifest::{self, ContainerManifest, Error, Errors, Runtime};
+use crate::manifest::{self, ContainerManifest, Error, Errors, Revision, Runtime};
 
 /// Why a container is not registered or unregistered.
 #[derive(Debug, thiserror::Error)]
@@ -63,10 +62,11 @@ impl Hub {
         &self,
         name: &str,
         request: RegisterRequest,
-        peer: &Peer,
+        author: Author,
     ) -> Result<(), RegisterError> {
         let name = container_name(name)?;
         let mut inner = self.lock();
+        self.check_process(&inner, &name, &request, &author)?;
         let mut record = Kept { pid: request.pid, start: request.start, manifests: request.manifests };
         let (spec, manifest) = self.read(&inner, &name, &record)?;
         let process = ProcessId { pid: record.pid, start: record.start };
@@ -79,22 +79,56 @@ impl Hub {
         let mut containers = Changes::default();
         if known { &mut containers.changed } else { &mut containers.added }.push(name.to_string());
         tracing::info!(container = %name, pid = process.pid, "registered a container");
-        self.note_registration(AuditEvent::Registered, containers, peer);
+        self.note_registration(AuditEvent::Registered, containers, author);
         Ok(())
     }
 
     /// Forgets a registered container.
-    pub(in crate::engine) fn unregister(&self, name: &str, peer: &Peer) -> Result<(), RegisterError> {
+    pub(in crate::engine) fn unregister(&self, name: &str, author: Author) -> Result<(), RegisterError> {
         let name = ContainerName::new(name).map_err(|_| RegisterError::NotFound)?;
         let mut inner = self.lock();
-        self.supervisor.unregister(&name)?;
-        inner.registered.remove(&name);
+        let known = inner.registered.remove(&name).is_some();
+        match self.supervisor.unregister(&name) {
+            Err(supervisor::RegisterError::NotFound) if known => {}
+            Ok(()) if !known => return Err(RegisterError::NotFound),
+            other => other?,
+        }
         self.registered_changed(&mut inner);
         drop(inner);
         tracing::info!(container = %name, "unregistered a container");
         let containers = Changes { removed: vec![name.to_string()], ..Changes::default() };
-        self.note_registration(AuditEvent::Unregistered, containers, peer);
+        self.note_registration(AuditEvent::Unregistered, containers, author);
         Ok(())
+    }
+
+    /// Refuses processes that are no container's first: what is planted for them would land elsewhere, and
+    /// who descends from them would be taken for that container.
+    fn check_process(
+        &self,
+        inner: &Inner,
+        name: &ContainerName,
+        request: &RegisterRequest,
+        author: &Author,
+    ) -> Result<(), RegisterError> {
+        let pid = request.pid;
+        let refuse = |why: String| Err(RegisterError::Conflict(format!("process {pid}: {why}")));
+        if author.container.is_some() && request.start.is_none() {
+            return refuse(
+                "from inside a container \"start\" is needed beside \"pid\": numbers of processes differ there".to_owned(),
+            );
+        }
+        let Some(namespace) = mount_namespace(pid) else { return refuse("no such process".to_owned()) };
+        if Some(namespace) == mount_namespace(std::process::id()) {
+            return refuse("is in the host's mount namespace, and so is no container".to_owned());
+        }
+        let other = inner.registered.iter().find(|(other, it)| *other != name && it.record.pid == pid);
+        if let Some((other, _)) = other {
+            return refuse(format!("is registered as container {other}"));
+        }
+        match self.supervisor.container_of(pid) {
+            Some(other) if other != *name => refuse(format!("is in container {other}")),
+            _ => Ok(()),
+        }
     }
 
     /// Spec and manifests of a container that is to be registered, checked against all others.
@@ -130,21 +164,42 @@ impl Hub {
         Ok((container(&manifest, &self.state_dir), Some(manifest)))
     }
 
+    /// Forgets the registrations that end with a revision: its own container of the name counts, and a
+    /// process that was registered for one of its containers goes with that container.
+    pub(super) fn give_way(&self, inner: &mut Inner, revision: &Revision) {
+        let before = inner.registered.len();
+        inner.registered.retain(|name, it| {
+            let declared = revision.containers().get(name);
+            match it.manifest {
+                Some(_) => declared.is_none(),
+                None => declared.is_some_and(|declared| *declared.runtime() == Runtime::External),
+            }
+        });
+        if inner.registered.len() != before {
+            self.keep(inner);
+        }
+    }
+
     fn registered_changed(&self, inner: &mut Inner) {
+        self.keep(inner);
+        inner.effective = Arc::new(effective(&inner.revision, &inner.registered));
+        self.remake(inner, Remake::Always);
+    }
+
+    /// Keeps what is registered for the next engine.
+    fn keep(&self, inner: &Inner) {
         let kept: BTreeMap<_, _> =
             inner.registered.iter().map(|(name, it)| (name.as_str(), &it.record)).collect();
         if let Err(error) = files::write_atomic(&self.registry, &kept) {
             tracing::error!(path = %self.registry.display(), %error, "registered containers are lost if the engine dies");
         }
-        inner.effective = Arc::new(effective(&inner.revision, &inner.registered));
-        self.remake(inner, Remake::Always);
     }
 
-    fn note_registration(&self, event: AuditEvent, containers: Changes, peer: &Peer) {
+    fn note_registration(&self, event: AuditEvent, containers: Changes, author: Author) {
         let revision = self.revision().revision;
         self.note(Record {
             event,
-            author: Author { via: "control socket".to_owned(), uids: vec![peer.uid()], pid: peer.pid() },
+            author,
             from: revision.clone(),
             to: revision,
             files: Changes::default(),

@@ -27,30 +27,37 @@ pub(in crate::engine) fn valid(files: &Files) -> Result<Revision, Errors> {
 }
 
 impl Hub {
-    /// Puts a valid state of the directory in force.
+    /// Puts a valid state of the directory in force. Waits for the disk, but lets nobody else wait. For
+    /// one caller alone, the follower of the directory.
     pub(in crate::engine) fn apply(&self, files: &Files, revision: Revision) {
-        let mut inner = self.lock();
-        inner.refused = None;
-        let same = inner.applied.as_ref().is_some_and(|applied| applied.revision == *revision.id());
-        if same && inner.supervised {
-            return;
-        }
-        if !same {
-            let record = self.record(&inner, files, &revision);
-            let text = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
-            let applied = Applied {
-                revision: revision.id().clone(),
-                since: rfc3339(SystemTime::now()),
-                files: files.contents.iter().map(|(name, bytes)| (name.clone(), text(bytes))).collect(),
-            };
-            if let Err(error) = applied.store(&self.state_dir) {
-                tracing::error!(%error, "cannot keep the applied state: the next engine has only the directory to start from");
+        let before = {
+            let mut inner = self.lock();
+            inner.refused = None;
+            let same = inner.applied.as_ref().is_some_and(|applied| applied.revision == *revision.id());
+            match (same, inner.supervised) {
+                (true, true) => return,
+                (true, false) => return self.put_in_force(&mut inner, revision),
+                (false, _) => inner.applied.clone(),
             }
-            inner.applied = Some(applied);
-            self.note(record);
-            tracing::info!(revision = %revision.id(), containers = revision.containers().len(), "applied a revision");
+        };
+        let record = self.record(before.as_ref(), files, &revision);
+        let text = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
+        let applied = Applied {
+            revision: revision.id().clone(),
+            since: rfc3339(SystemTime::now()),
+            files: files.contents.iter().map(|(name, bytes)| (name.clone(), text(bytes))).collect(),
+        };
+        tracing::info!(revision = %revision.id(), containers = revision.containers().len(), "applied a revision");
+        {
+            let mut inner = self.lock();
+            inner.applied = Some(applied.clone());
+            self.put_in_force(&mut inner, revision);
         }
-        self.put_in_force(&mut inner, revision);
+        if let Err(error) = applied.store(&self.data_dir) {
+            tracing::error!(%error, dir = %self.data_dir.display(),
+                "cannot keep the applied state: the next engine has only the directory to start from");
+        }
+        self.note(record);
     }
 
     /// Puts in force what was applied last, where the directory cannot be used at the start. True if
@@ -89,7 +96,7 @@ impl Hub {
         drop(inner);
         self.note(Record {
             event: AuditEvent::Refused,
-            author: Author { via: VIA.to_owned(), uids: Vec::new(), pid: None },
+            author: Author { via: VIA.to_owned(), uids: Vec::new(), container: None, pid: None },
             from,
             to: None,
             files: Changes::default(),
@@ -101,6 +108,7 @@ impl Hub {
 
     fn put_in_force(&self, inner: &mut Inner, revision: Revision) {
         self.supervisor.apply(desired(&revision, &self.state_dir));
+        self.give_way(inner, &revision);
         inner.effective = Arc::new(effective(&revision, &inner.registered));
         inner.revision = revision;
         inner.supervised = true;
@@ -108,8 +116,7 @@ impl Hub {
     }
 
     /// What the audit log says of the step to `revision`.
-    fn record(&self, inner: &Inner, files: &Files, revision: &Revision) -> Record {
-        let before = inner.applied.as_ref();
+    fn record(&self, before: Option<&Applied>, files: &Files, revision: &Revision) -> Record {
         let old_files = before.map(Applied::contents).unwrap_or_default();
         let old = before.and_then(|_| manifest::load(&old_files).ok()).unwrap_or_default();
         let changed = Changes::between(&old_files, &files.contents, String::clone);
@@ -123,7 +130,7 @@ impl Hub {
         uids.dedup();
         Record {
             event: AuditEvent::Applied,
-            author: Author { via: VIA.to_owned(), uids, pid: None },
+            author: Author { via: VIA.to_owned(), uids, container: None, pid: None },
             from: before.map(|applied| applied.revision.clone()),
             to: Some(revision.id().clone()),
             files: changed,

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::own_folder;
 use crate::engine::runtime::files::write_durable;
 
 /// A state that was applied.
@@ -22,14 +21,15 @@ pub(in crate::engine) struct Applied {
     pub(in crate::engine) files: BTreeMap<String, String>,
 }
 
-fn path(state: &Path) -> PathBuf {
-    own_folder(state).join("applied.json")
+fn path(data: &Path) -> PathBuf {
+    data.join("applied.json")
 }
 
 impl Applied {
-    /// What was written last; `None` where there is nothing, or nothing that can be read.
-    pub(in crate::engine) fn load(state: &Path) -> Option<Self> {
-        let path = path(state);
+    /// What was written last into the engine's own folder; `None` where there is nothing, or nothing that
+    /// can be read.
+    pub(in crate::engine) fn load(data: &Path) -> Option<Self> {
+        let path = path(data);
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
@@ -45,9 +45,11 @@ impl Applied {
             .ok()
     }
 
-    /// Keeps it, in place of the former one.
-    pub(in crate::engine) fn store(&self, state: &Path) -> io::Result<()> {
-        write_durable(&path(state), self)
+    /// Keeps it, in place of the former one. The folder is made where another directory has taken the
+    /// place of the one that it was in.
+    pub(in crate::engine) fn store(&self, data: &Path) -> io::Result<()> {
+        fs::create_dir_all(data)?;
+        write_durable(&path(data), self)
     }
 
     /// The manifests as bytes.

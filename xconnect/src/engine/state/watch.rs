@@ -1,6 +1,7 @@
 //! Events of a state directory: the directory itself, the folders in it, and its own place, which
 //! another directory (or another symbolic link) may take.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
@@ -36,6 +37,8 @@ pub(in crate::engine) struct Watch {
     parent: Option<i32>,
     /// Watch of the directory.
     top: Option<i32>,
+    /// All watches, those of folders included.
+    all: BTreeSet<i32>,
     complete: bool,
 }
 
@@ -47,7 +50,14 @@ impl Watch {
     pub(in crate::engine) fn new(dir: &Path) -> io::Result<Self> {
         let inotify = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
         let inotify = register(inotify, Interest::READABLE)?;
-        Ok(Self { dir: dir.to_owned(), inotify, parent: None, top: None, complete: false })
+        Ok(Self {
+            dir: dir.to_owned(),
+            inotify,
+            parent: None,
+            top: None,
+            all: BTreeSet::new(),
+            complete: false,
+        })
     }
 
     /// Watches all folders that are there. Whoever reads the directory after this misses nothing:
@@ -72,21 +82,32 @@ impl Watch {
             _ => Path::new("."),
         };
         let place = WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::DELETE | WatchFlags::MOVED_FROM;
-        self.parent = Some(inotify::add_watch(self.inotify.get_ref(), parent, place | WatchFlags::ONLYDIR)?);
+        let mut all = BTreeSet::new();
+        let parent = inotify::add_watch(self.inotify.get_ref(), parent, place | WatchFlags::ONLYDIR)?;
+        self.parent = Some(parent);
+        all.insert(parent);
         // CREATE: a hard link or a symbolic link is complete at once and is never closed after writing.
         let kinds = place | WatchFlags::CLOSE_WRITE | WatchFlags::ATTRIB | WatchFlags::ONLYDIR;
-        self.top = Some(inotify::add_watch(self.inotify.get_ref(), &self.dir, kinds)?);
+        let top = inotify::add_watch(self.inotify.get_ref(), &self.dir, kinds)?;
+        self.top = Some(top);
+        all.insert(top);
         for entry in fs::read_dir(&self.dir)? {
             let name = entry?.file_name();
             if !is_folder_name(&name) {
                 continue;
             }
             match inotify::add_watch(self.inotify.get_ref(), self.dir.join(&name), kinds) {
+                Ok(watch) => drop(all.insert(watch)),
                 // No folder, or gone already.
-                Ok(_) | Err(rustix::io::Errno::NOTDIR | rustix::io::Errno::NOENT) => {}
+                Err(rustix::io::Errno::NOTDIR | rustix::io::Errno::NOENT) => {}
                 Err(error) => return Err(error.into()),
             }
         }
+        for old in self.all.difference(&all) {
+            // Fails where the kernel has removed it, with the folder.
+            let _ = inotify::remove_watch(self.inotify.get_ref(), *old);
+        }
+        self.all = all;
         Ok(())
     }
 

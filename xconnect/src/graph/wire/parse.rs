@@ -30,7 +30,7 @@ pub struct EntryError {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum About {
     /// This one.
-    Link(LinkKey),
+    Link(Box<LinkKey>),
     /// None: there can be no link of such a name.
     NoLink,
     /// It does not say so.
@@ -46,7 +46,9 @@ impl About {
             return Self::Unclear;
         };
         match (ContainerName::new(consumer), ServiceName::new(service), InsidePath::new(target)) {
-            (Ok(consumer), Ok(service), Ok(target)) => Self::Link(LinkKey { consumer, service, target }),
+            (Ok(consumer), Ok(service), Ok(target)) => {
+                Self::Link(Box::new(LinkKey { consumer, service, target }))
+            }
             _ => Self::NoLink,
         }
     }

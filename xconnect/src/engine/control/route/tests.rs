@@ -125,7 +125,8 @@ fn malformed_registrations_signals_and_queries_name_the_place() {
 #[test]
 fn only_signals_need_no_manager() {
     assert_eq!(Route::Signal.access(), Access::AnyContainer);
-    for route in [Route::Graph, Route::Containers, Route::BuildInfo, Route::Audit, Route::Metrics] {
+    assert_eq!(Route::Graph.access(), Access::Graph);
+    for route in [Route::Containers, Route::BuildInfo, Route::Audit, Route::Metrics] {
         assert_eq!(route.access(), Access::Management);
     }
 }
