@@ -214,7 +214,7 @@ fn effective(revision: &Revision, registered: &BTreeMap<ContainerName, Registere
 }
 
 /// Names of a revision's links, with what they are apart from where their ends run.
-fn links(host: &HostServices, revision: &Revision) -> BTreeMap<String, graph::Link> {
+fn links(host: &HostServices, revision: &Revision) -> BTreeMap<String, Arc<graph::Link>> {
     let graph = graph::resolve_with(host, revision, &|_| Presence::NotRunning);
     graph.links.into_iter().map(|(key, link)| (key.to_string(), link)).collect()
 }

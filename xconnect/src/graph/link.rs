@@ -1,6 +1,7 @@
 //! What a link is: who asks, who serves, under which role and with which rights.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::ids::{ContainerName, InsidePath, LinkKey, Role};
 use crate::manifest::{Identity, Limits, ServiceType, UnixOptions};
@@ -108,5 +109,5 @@ pub struct Graph {
     /// The revision of the manifests, where the source names one.
     pub revision: Option<String>,
     /// The links by key.
-    pub links: BTreeMap<LinkKey, Link>,
+    pub links: BTreeMap<LinkKey, Arc<Link>>,
 }

@@ -1,5 +1,7 @@
 //! The difference of two graphs as an ordered plan: first what goes, then what changes, then what comes.
 
+use std::sync::Arc;
+
 use super::link::{Graph, Link};
 use crate::ids::LinkKey;
 
@@ -9,9 +11,9 @@ pub enum Step {
     /// The link goes: its target becomes free for another one.
     Remove(LinkKey),
     /// The link stays, but something of it differs: an end that runs elsewhere, an identity, a limit.
-    Replace(Link),
+    Replace(Arc<Link>),
     /// The link comes.
-    Add(Link),
+    Add(Arc<Link>),
 }
 
 impl Step {
@@ -61,7 +63,7 @@ impl Plan {
                     links.remove(key);
                 }
                 Step::Replace(link) | Step::Add(link) => {
-                    links.insert(link.key.clone(), link.clone());
+                    links.insert(link.key.clone(), Arc::clone(link));
                 }
             }
         }
@@ -85,8 +87,8 @@ pub fn diff(old: &Graph, new: &Graph) -> Plan {
         .links
         .iter()
         .filter(|(key, link)| old.links.get(key).is_some_and(|before| before != *link))
-        .map(|(_, link)| Step::Replace(link.clone()));
+        .map(|(_, link)| Step::Replace(Arc::clone(link)));
     let come = new.links.iter().filter(|(key, _)| !old.links.contains_key(key));
-    let come = come.map(|(_, link)| Step::Add(link.clone()));
+    let come = come.map(|(_, link)| Step::Add(Arc::clone(link)));
     Plan { steps: gone.chain(changed).chain(come).collect(), revision: new.revision.clone() }
 }

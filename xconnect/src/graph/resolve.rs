@@ -1,6 +1,7 @@
 //! Containers and their manifests into links, and every provider's policy into a leave or a refusal.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::link::{End, Grant, Graph, Link, Presence, Refusal};
 use crate::ids::{ContainerName, InsidePath, LinkKey, Role, ServiceName};
@@ -115,7 +116,7 @@ pub fn resolve_with(
                 if let Found::Service(provider, _) = found {
                     link.provider.presence = presence(provider.name());
                 }
-                links.insert(link.key.clone(), link);
+                links.insert(link.key.clone(), Arc::new(link));
             }
         }
     }

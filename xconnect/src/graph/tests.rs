@@ -1,5 +1,7 @@
 //! Tests of resolving, checking and comparing.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -270,7 +272,7 @@ fn a_plan_removes_before_it_replaces_before_it_adds() {
     };
     let graph = |links: &[Link]| Graph {
         revision: Some(format!("{}", links.len())),
-        links: links.iter().map(|link| (link.key.clone(), link.clone())).collect(),
+        links: links.iter().map(|link| (link.key.clone(), Arc::new(link.clone()))).collect(),
     };
     let old = graph(&[link("gone", 1), link("kept", 1), link("changed", 1)]);
     let new = graph(&[link("kept", 1), link("added", 1), link("changed", 2), link("zz", 1)]);
@@ -279,9 +281,9 @@ fn a_plan_removes_before_it_replaces_before_it_adds() {
         plan.steps(),
         [
             Step::Remove(link("gone", 1).key),
-            Step::Replace(link("changed", 2)),
-            Step::Add(link("added", 1)),
-            Step::Add(link("zz", 1))
+            Step::Replace(link("changed", 2).into()),
+            Step::Add(link("added", 1).into()),
+            Step::Add(link("zz", 1).into())
         ]
     );
     assert_eq!(plan.apply(&old), new);
@@ -292,7 +294,7 @@ fn a_plan_removes_before_it_replaces_before_it_adds() {
 pub(super) fn any_graph() -> impl Strategy<Value = Graph> {
     prop::collection::vec(any_link(), 0..12).prop_flat_map(|links| {
         let links: std::collections::BTreeMap<_, _> =
-            links.into_iter().map(|link: Link| (link.key.clone(), link)).collect();
+            links.into_iter().map(|link: Link| (link.key.clone(), Arc::new(link))).collect();
         (prop::option::of("[0-9a-f]{4}"), Just(links)).prop_map(|(revision, links)| Graph { revision, links })
     })
 }

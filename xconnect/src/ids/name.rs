@@ -1,6 +1,7 @@
 //! Names of containers, services and roles, and the key of a link.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -48,7 +49,8 @@ macro_rules! name {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $type(String);
+        // Shared: a link's names are held in many places.
+        pub struct $type(Arc<str>);
 
         impl $type {
             /// Checks a name.
@@ -58,7 +60,7 @@ macro_rules! name {
             pub fn new(name: impl Into<String>) -> Result<Self, NameError> {
                 let name = name.into();
                 check(&name)?;
-                Ok(Self(name))
+                Ok(Self(name.into()))
             }
 
             /// The name as text.
@@ -77,7 +79,7 @@ macro_rules! name {
 
         impl From<$type> for String {
             fn from(name: $type) -> Self {
-                name.0
+                name.as_str().to_owned()
             }
         }
 
@@ -111,7 +113,7 @@ impl ContainerName {
     /// True for the names that stand for a host-side end of a link.
     #[must_use]
     pub fn is_host(&self) -> bool {
-        self.0 == Self::HOST || self.0 == Self::EXTERNAL
+        [Self::HOST, Self::EXTERNAL].contains(&self.as_str())
     }
 }
 
@@ -119,7 +121,7 @@ impl Role {
     /// The role of a requirement that names none.
     #[must_use]
     pub fn any() -> Self {
-        Self("any".to_owned())
+        Self("any".into())
     }
 }
 

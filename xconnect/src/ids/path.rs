@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -69,7 +70,8 @@ macro_rules! path {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $type(String);
+        // Shared: a path is held wherever something is about it.
+        pub struct $type(Arc<str>);
 
         impl $type {
             /// Checks a path and takes out `//` and `/./`.
@@ -77,7 +79,7 @@ macro_rules! path {
             /// # Errors
             /// [`PathError`] says which rule it breaks.
             pub fn new(path: impl AsRef<str>) -> Result<Self, PathError> {
-                normalize(path.as_ref()).map(Self)
+                normalize(path.as_ref()).map(|path| Self(path.into()))
             }
 
             /// The path as text, starting with a slash.
@@ -107,13 +109,13 @@ macro_rules! path {
 
         impl From<$type> for String {
             fn from(path: $type) -> Self {
-                path.0
+                path.as_str().to_owned()
             }
         }
 
         impl AsRef<Path> for $type {
             fn as_ref(&self) -> &Path {
-                Path::new(&self.0)
+                Path::new(self.as_str())
             }
         }
 

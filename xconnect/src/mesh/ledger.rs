@@ -155,7 +155,7 @@ impl State {
 fn apply(sockets: &mut HashMap<Place, Vec<InodeId>>, line: &Line) {
     match line.op {
         Op::Put => {
-            let inodes = sockets.entry(line.place.clone()).or_default();
+            let inodes = sockets.entry(line.place.clone()).or_insert_with(|| Vec::with_capacity(1));
             if !inodes.contains(&line.inode) {
                 if inodes.len() == REMEMBERED {
                     inodes.remove(0);

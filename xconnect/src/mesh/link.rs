@@ -10,8 +10,6 @@ mod planted;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
-
 use self::pace::{Backoff, Pace};
 use self::planted::Planted;
 use super::board::{Board, Place};
@@ -19,6 +17,7 @@ use super::containers::Containers;
 use super::edge::{FdBudget, Workers};
 use super::fdstore::FdStore;
 use super::inject::{self, Container, Placed, Watcher};
+use super::latest::Latest;
 use super::ledger::Ledger;
 use super::providers::{Provider, Providers, Sight};
 use crate::graph::wire::Status;
@@ -69,25 +68,25 @@ enum Ending {
 }
 
 /// Serves one link until it is removed or the mesh stops.
-pub(super) async fn run(shared: Arc<Shared>, place: Arc<Place>, wanted: watch::Receiver<Wanted>) {
-    let key = place.link().key.clone();
-    let mut task = Task {
-        shared: Arc::clone(&shared),
-        place: Arc::clone(&place),
-        wanted,
-        planted: None,
-        provider: None,
-        pace: Pace::new(),
-    };
-    let ending = task.live().await;
-    task.end(ending).await;
-    shared.board.remove(&key, &place);
+///
+/// Most links are idle most of the time: what an idle one waits with is all that its task holds. Whatever
+/// else is done, and needs much room for it, is boxed for that while.
+pub(super) fn run(
+    shared: Arc<Shared>,
+    place: Arc<Place>,
+    wanted: Arc<Latest<Wanted>>,
+) -> impl Future<Output = ()> {
+    let mut task = Task { shared, place, wanted, planted: None, provider: None, pace: Pace::new() };
+    async move {
+        let ending = task.live().await;
+        Box::pin(task.end(ending)).await;
+    }
 }
 
 struct Task {
     shared: Arc<Shared>,
     place: Arc<Place>,
-    wanted: watch::Receiver<Wanted>,
+    wanted: Arc<Latest<Wanted>>,
     planted: Option<Planted>,
     /// Held from turn to turn: a provider that nobody holds is forgotten, and looked for from the start.
     provider: Option<Arc<Provider>>,
@@ -98,13 +97,18 @@ impl Task {
     async fn live(&mut self) -> Ending {
         let mut backoff = Backoff::new();
         loop {
-            let wish = self.wanted.borrow_and_update().clone();
+            let wish = self.wanted.get();
             let link = match wish {
                 Wanted::Link(link) => link,
                 Wanted::Removed => return Ending::Removed,
                 Wanted::Stopped => return Ending::Stopped,
             };
-            let pause = match self.serve(&link).await {
+            let ready = Box::pin(self.prepare(&link)).await;
+            let turn = match ready {
+                Ok((container, provider)) => self.attend(&container, &provider).await,
+                Err(turn) => turn,
+            };
+            let pause = match turn {
                 Turn::Changed => {
                     backoff.reset();
                     continue;
@@ -116,31 +120,30 @@ impl Task {
                     Some(backoff.next())
                 }
             };
-            let changed = match pause {
+            match pause {
                 None => self.wanted.changed().await,
                 Some(pause) => tokio::select! {
-                    changed = self.wanted.changed() => changed,
-                    () = tokio::time::sleep(pause) => Ok(()),
+                    () = self.wanted.changed() => {}
+                    () = tokio::time::sleep(pause) => {}
                 },
-            };
-            if changed.is_err() {
-                return Ending::Stopped;
             }
         }
     }
 
-    /// Does what `link` asks for, as long as nothing else is wanted.
-    async fn serve(&mut self, link: &Arc<Link>) -> Turn {
+    /// Puts the socket in place that `link` asks for. `Err`: there is nothing to attend to.
+    async fn prepare(&mut self, link: &Arc<Link>) -> Result<(Arc<Container>, Arc<Provider>), Turn> {
         if let Some(reason) = cannot_serve(link) {
             self.pull_out().await;
             self.place.set(Status::Failed, Some(reason));
-            return Turn::Idle;
+            return Err(Turn::Idle);
         }
         let container = match self.shared.containers.get(link.consumer).await {
             Ok(Some(container)) => container,
-            Ok(None) => return self.without_consumer("the consumer is not running").await,
-            Err(error) if is_gone(&error) => return self.without_consumer("the consumer has ended").await,
-            Err(error) => return Turn::Failed(super::chain(&error)),
+            Ok(None) => return Err(self.without_consumer("the consumer is not running").await),
+            Err(error) if is_gone(&error) => {
+                return Err(self.without_consumer("the consumer has ended").await);
+            }
+            Err(error) => return Err(Turn::Failed(super::chain(&error))),
         };
         if self.planted.as_ref().is_some_and(|planted| !planted.fits(link, &container)) {
             self.pull_out().await;
@@ -148,9 +151,9 @@ impl Task {
         let provider = self.shared.providers.get(link.provider.presence, &link.socket);
         self.provider = Some(Arc::clone(&provider));
         if let Some(turn) = self.put_in(link, &container).await {
-            return turn;
+            return Err(turn);
         }
-        self.attend(&container, &provider).await
+        Ok((container, provider))
     }
 
     async fn without_consumer(&mut self, reason: &str) -> Turn {
@@ -204,13 +207,7 @@ impl Task {
         loop {
             tokio::select! {
                 biased;
-                changed = self.wanted.changed() => {
-                    // An error means that the reconciler is gone; `live` sees that when it waits itself.
-                    if changed.is_err() {
-                        return Turn::Idle;
-                    }
-                    return Turn::Changed;
-                }
+                () = self.wanted.changed() => return Turn::Changed,
                 () = container.exited() => break,
                 changed = sight.changed(), if looking => {
                     looking = changed.is_ok();
@@ -220,7 +217,7 @@ impl Task {
                 () = planted.watch.changed() => return Turn::Changed,
             }
         }
-        self.without_consumer("the consumer has ended").await
+        Box::pin(self.without_consumer("the consumer has ended")).await
     }
 
     /// Takes the socket out of the container and cuts what ran through it.
@@ -242,11 +239,12 @@ impl Task {
             }
         }
         self.place.set(Status::Gone, None);
+        self.shared.board.remove(&self.place.link().key, &self.place);
     }
 }
 
 /// Tells the edge and the operator what is known about the provider's socket.
-fn show(place: &Place, planted: &Planted, sight: &Sight) {
+fn show(place: &Place, planted: &mut Planted, sight: &Sight) {
     planted.publish(sight.socket());
     match sight {
         Sight::Looking => place.set(Status::Injecting, None),

@@ -10,6 +10,7 @@ mod containers;
 pub mod edge;
 mod fdstore;
 pub mod inject;
+mod latest;
 mod ledger;
 mod link;
 mod metrics;

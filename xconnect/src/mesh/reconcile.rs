@@ -3,18 +3,18 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::board::Place;
+use super::latest::Latest;
 use super::link::{self, Shared, Wanted};
 use crate::graph::plan::{self, Step};
 use crate::graph::{Graph, Link};
 use crate::ids::LinkKey;
 
-/// A running link task, by the sender that tells it what is wanted.
+/// A running link task, and what tells it what is wanted.
 struct Running {
-    wanted: watch::Sender<Wanted>,
+    wanted: Arc<Latest<Wanted>>,
     place: Arc<Place>,
 }
 
@@ -52,35 +52,33 @@ impl Reconciler {
         plan.steps().len()
     }
 
-    fn add(&mut self, link: &Link) {
-        let link = Arc::new(link.clone());
-        let place = self.shared.board.add(&link);
+    fn add(&mut self, link: &Arc<Link>) {
+        let place = self.shared.board.add(link);
         let key = link.key.clone();
-        let (wanted, told) = watch::channel(Wanted::Link(link));
-        self.tasks.spawn(link::run(Arc::clone(&self.shared), Arc::clone(&place), told));
+        let wanted = Arc::new(Latest::new(Wanted::Link(Arc::clone(link))));
+        self.tasks.spawn(link::run(Arc::clone(&self.shared), Arc::clone(&place), Arc::clone(&wanted)));
         self.links.insert(key, Running { wanted, place });
     }
 
-    fn replace(&mut self, link: &Link) {
+    fn replace(&mut self, link: &Arc<Link>) {
         let Some(running) = self.links.get(&link.key) else {
             return self.add(link);
         };
-        let link = Arc::new(link.clone());
-        running.place.set_link(Arc::clone(&link));
-        running.wanted.send_replace(Wanted::Link(link));
+        running.place.set_link(Arc::clone(link));
+        running.wanted.set(Wanted::Link(Arc::clone(link)));
     }
 
     fn remove(&mut self, key: &LinkKey) {
         if let Some(running) = self.links.remove(key) {
             tracing::info!(link = %key, "link removed from the graph");
-            running.wanted.send_replace(Wanted::Removed);
+            running.wanted.set(Wanted::Removed);
         }
     }
 
     /// Tells every link that the mesh stops, and waits until all have ended.
     pub(super) async fn stop(mut self) {
         for running in self.links.values() {
-            running.wanted.send_replace(Wanted::Stopped);
+            running.wanted.set(Wanted::Stopped);
         }
         while self.tasks.join_next().await.is_some() {}
     }

@@ -23,6 +23,7 @@ use super::source::{self, Outlet};
 use crate::api::server::{BindError, stop_channel};
 use crate::graph::{Graph, Presence, ProcessId};
 use crate::instance::{InstanceLock, LockError};
+use crate::sys::process;
 
 /// Why the mesh cannot start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +58,8 @@ pub enum Error {
 
 /// How long the fd store may take to hear that the listeners are gone.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// So long after a changed graph its links have settled, and what they needed on the way is given back.
+const SETTLED: Duration = Duration::from_secs(1);
 /// Descriptors that connections leave to the rest of the mesh: containers, watches, sockets of its own.
 const RESERVED: usize = 256;
 
@@ -65,6 +68,7 @@ const RESERVED: usize = 256;
 /// # Errors
 /// Where it cannot start; once it runs, trouble is logged, shown in the links' reasons and retried.
 pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), Error> {
+    process::share_heaps();
     std::fs::create_dir_all(&config.run_dir)
         .map_err(|source| Error::RunDir { path: config.run_dir.clone(), source })?;
     let _lock = InstanceLock::acquire(&config.run_dir.join("pv-xconnect.lock"))?;
@@ -104,6 +108,7 @@ pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), 
 
     let mut reconciler = Reconciler::new(Arc::clone(&shared));
     let mut first = true;
+    let mut unsettled = false;
     loop {
         tokio::select! {
             biased;
@@ -123,7 +128,12 @@ pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), 
                     sweep(&shared, &graph).await;
                 }
                 let steps = reconciler.apply(graph);
+                unsettled |= steps > 0;
                 tracing::debug!(steps, "applied a graph");
+            }
+            () = tokio::time::sleep(SETTLED), if unsettled => {
+                unsettled = false;
+                process::trim_memory();
             }
         }
     }

@@ -123,7 +123,7 @@ fn spare(parsed: &mut Parsed, present: &Graph) {
         .iter()
         .filter(|(key, _)| unclear || about.contains(&About::Link(Box::new((*key).clone()))));
     for (key, link) in spared {
-        parsed.graph.links.entry(key.clone()).or_insert_with(|| link.clone());
+        parsed.graph.links.entry(key.clone()).or_insert_with(|| Arc::clone(link));
     }
     if parsed.graph.revision.is_none() && !about.is_empty() {
         parsed.graph.revision.clone_from(&present.revision);

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -142,7 +143,7 @@ pub fn parse_each(bytes: &[u8]) -> Result<Parsed, EntryError> {
             Ok((revision, link)) => {
                 seen.insert(link.key.clone(), index);
                 parsed.graph.revision = parsed.graph.revision.or(revision);
-                parsed.graph.links.insert(link.key.clone(), link);
+                parsed.graph.links.insert(link.key.clone(), Arc::new(link));
             }
         }
         if parsed.errors.len() > BAD_MAX {

@@ -118,7 +118,7 @@ fn the_order_of_fields() {
 fn refusals_travel_as_text() {
     let mut graph = parsed(&[upstream("web", "1", "/x")]);
     let link = graph.links.values_mut().next().unwrap();
-    link.grant = Err(Refusal::Role(crate::ids::Role::any()));
+    std::sync::Arc::make_mut(link).grant = Err(Refusal::Role(crate::ids::Role::any()));
     let text = serde_json::to_vec(&desired(&graph)).unwrap();
     let back = parse(&text).unwrap();
     let refusal = back.links.values().next().unwrap().grant.as_ref().unwrap_err();

@@ -19,8 +19,9 @@ const THREADS: usize = 2;
 const IDLE: Duration = Duration::from_secs(1);
 /// A second thread starts when work has waited so long: one does for everything that does not block.
 const PATIENCE: Duration = Duration::from_millis(20);
-/// Nothing here recurses or keeps large buffers.
-const STACK: usize = 256 * 1024;
+/// Far more than is touched, for nothing here recurses or keeps large buffers. But the C library keeps the
+/// stacks of ended threads, with what they touched, up to 40 MiB in all: of larger ones it keeps fewer.
+const STACK: usize = 1024 * 1024;
 
 /// User and group that own what a thread creates, in the host's numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -15,7 +15,7 @@ use tokio::io::Interest;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
-use super::{Container, Error};
+use super::{Container, ContainerIdentity, Error};
 use crate::ids::InsidePath;
 use crate::sys::fs::Polled;
 use table::Table;
@@ -66,8 +66,8 @@ impl Shared {
 enum Command {
     /// A new watch is to be armed.
     Arm(WatchId),
-    /// A watch is gone.
-    Forget(WatchId),
+    /// A watch in this container is gone.
+    Forget(WatchId, ContainerIdentity),
 }
 
 /// Watches paths in containers with one inotify instance and one task. Dropping it ends the task;
@@ -157,7 +157,7 @@ impl Drop for Watch {
         let watched = state.watched.remove(&self.id);
         state.table.replace(&self.shared.inotify, self.id, Vec::new());
         drop(state);
-        drop(watched);
-        let _ = self.commands.send(Command::Forget(self.id));
+        let Some(watched) = watched else { return };
+        let _ = self.commands.send(Command::Forget(self.id, *watched.container.identity()));
     }
 }

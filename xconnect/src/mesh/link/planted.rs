@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 use super::super::edge::LinkCounters;
 use super::super::edge::unix::{Edge, EdgeSpec, ProviderEnd};
@@ -40,7 +40,7 @@ pub(super) struct Planted {
     /// Edges whose socket lost its place: their connections go on.
     retired: Vec<Edge>,
     terms: Option<Terms>,
-    provider: watch::Sender<Option<Arc<ProviderSocket>>>,
+    provider: Option<Arc<ProviderSocket>>,
     pub(super) stale: Arc<Notify>,
     pub(super) watch: Watch,
 }
@@ -71,7 +71,7 @@ impl Planted {
             Err(error) => return Err((error, before)),
         };
         let (provider, stale, retired) = match before {
-            None => (watch::channel(None).0, Arc::new(Notify::new()), Vec::new()),
+            None => (None, Arc::new(Notify::new()), Vec::new()),
             Some(before) => {
                 before.edge.stop_accepting();
                 let mut retired = before.retired;
@@ -84,15 +84,15 @@ impl Planted {
         let identity = terms.map_or(Identity::NOBODY, |terms| terms.identity);
         let spec = EdgeSpec {
             id: link.key.id(),
-            consumer: link.key.consumer.to_string(),
-            provider: link.provider.name.to_string(),
-            service: link.key.service.to_string(),
+            consumer: link.key.consumer.clone(),
+            provider: link.provider.name.clone(),
+            service: link.key.service.clone(),
             listener,
             socket_type: link.unix.socket_type,
             identity,
             limits: link.limits,
         };
-        let end = ProviderEnd { socket: provider.subscribe(), stale: Arc::clone(&stale) };
+        let end = ProviderEnd { socket: provider.clone(), stale: Arc::clone(&stale) };
         let edge = Edge::start(&shared.workers, spec, end, Arc::clone(counters), &shared.budget);
         let meta = fdstore::Meta { place: entry.clone(), inode, socket_type: link.unix.socket_type };
         match edge.listener_dup() {
@@ -115,19 +115,19 @@ impl Planted {
         })
     }
 
-    /// Tells the edge where the provider is.
-    pub(super) fn publish(&self, socket: Option<Arc<ProviderSocket>>) {
-        self.provider.send_if_modified(|present| {
-            let same = match (&*present, &socket) {
-                (None, None) => true,
-                (Some(old), Some(new)) => Arc::ptr_eq(old, new),
-                _ => false,
-            };
-            if !same {
-                *present = socket;
+    /// Tells the edges where the provider is.
+    pub(super) fn publish(&mut self, socket: Option<Arc<ProviderSocket>>) {
+        let same = match (&self.provider, &socket) {
+            (None, None) => true,
+            (Some(old), Some(new)) => Arc::ptr_eq(old, new),
+            _ => false,
+        };
+        if !same {
+            for edge in self.retired.iter().chain([&self.edge]) {
+                edge.set_provider(socket.clone());
             }
-            !same
-        });
+            self.provider = socket;
+        }
     }
 
     /// Takes the socket out and cuts every connection.

@@ -59,7 +59,7 @@ impl LinkState {
         let key = core.slots.insert(Slot::Listener(self.shared.number));
         let token = Token::new(key).of(Side::Consumer);
         if let Err(error) = core.poller.add(listener.socket.as_fd(), token, EventFlags::IN) {
-            tracing::error!(parent: &self.shared.span, %error, "cannot watch the listening socket");
+            tracing::error!(parent: &self.shared.span(), %error, "cannot watch the listening socket");
             core.slots.remove(key);
             return false;
         }
@@ -80,7 +80,7 @@ impl LinkState {
                 Some(libc::EAGAIN) => {}
                 // That consumer has gone: the next one may be there.
                 Some(libc::ECONNABORTED | libc::EINTR | libc::EPERM) => {
-                    tracing::debug!(parent: &self.shared.span, %error, "could not accept a connection");
+                    tracing::debug!(parent: &self.shared.span(), %error, "could not accept a connection");
                 }
                 // EMFILE, ENFILE, ENOBUFS, ENOMEM above all.
                 _ => self.pause(&error, core),
@@ -104,12 +104,12 @@ impl LinkState {
         drop(consumer);
         link.counters.refused.fetch_add(1, Ordering::Relaxed);
         if let Some(count) = self.listener.as_mut().and_then(|listener| listener.told.count(core.now())) {
-            tracing::warn!(parent: &link.span, count, limit, "refused connections: {reason}");
+            tracing::warn!(parent: &link.span(), count, limit, "refused connections: {reason}");
         }
     }
 
     fn pause(&mut self, error: &std::io::Error, core: &mut Core) {
-        let span = &self.shared.span;
+        let link = &self.shared;
         let Some(listener) = &mut self.listener else { return };
         let Some(key) = listener.key else { return };
         listener.pause = (listener.pause * 2).clamp(PAUSE.0, PAUSE.1);
@@ -117,17 +117,17 @@ impl LinkState {
         listener.resume_at = Some(resume_at);
         let token = Token::new(key).of(Side::Consumer);
         if let Err(error) = core.poller.modify(listener.socket.as_fd(), token, EventFlags::empty()) {
-            tracing::error!(parent: span, %error, "cannot pause accepting");
+            tracing::error!(parent: &link.span(), %error, "cannot pause accepting");
         }
         if let Some(count) = listener.told.count(core.now()) {
-            tracing::warn!(parent: span, %error, count, "cannot accept connections, pausing");
+            tracing::warn!(parent: &link.span(), %error, count, "cannot accept connections, pausing");
         }
         core.set_timer(resume_at, Timer::Link(self.shared.number));
     }
 
     /// Accepts again where a pause is over.
     pub(super) fn resume_accepting(&mut self, core: &mut Core) {
-        let span = &self.shared.span;
+        let link = &self.shared;
         let Some(listener) = &mut self.listener else { return };
         let (Some(key), Some(at)) = (listener.key, listener.resume_at) else { return };
         if at > core.now() {
@@ -136,7 +136,7 @@ impl LinkState {
         listener.resume_at = None;
         let token = Token::new(key).of(Side::Consumer);
         if let Err(error) = core.poller.modify(listener.socket.as_fd(), token, EventFlags::IN) {
-            tracing::error!(parent: span, %error, "cannot go on accepting");
+            tracing::error!(parent: &link.span(), %error, "cannot go on accepting");
         }
     }
 

@@ -46,23 +46,24 @@ impl Shared {
     }
 }
 
-/// Starts the thread when there is work.
+/// Starts the thread when there is work, which few links ever have.
 #[derive(Default)]
-pub(super) struct Connector(Arc<Shared>);
+pub(super) struct Connector(Option<Arc<Shared>>);
 
 impl Connector {
     /// Gives the thread its next job; the answer comes as [`Command::Connected`]. One job at a time.
     ///
     /// # Errors
     /// Where the thread cannot be started; the job is dropped.
-    pub(super) fn submit(&self, job: Job) -> io::Result<()> {
-        let mut state = self.0.lock();
+    pub(super) fn submit(&mut self, job: Job) -> io::Result<()> {
+        let shared = self.0.get_or_insert_default();
+        let mut state = shared.lock();
         state.job = Some(job);
         if state.running {
-            self.0.changed.notify_one();
+            shared.changed.notify_one();
             return Ok(());
         }
-        let shared = self.0.clone();
+        let shared = shared.clone();
         let started = std::thread::Builder::new()
             .name("connect".to_owned())
             .stack_size(STACK)
@@ -76,10 +77,11 @@ impl Connector {
 
     /// Lets the thread end after what it does.
     pub(super) fn close(&self) {
-        let mut state = self.0.lock();
+        let Some(shared) = &self.0 else { return };
+        let mut state = shared.lock();
         state.closed = true;
         state.job = None;
-        self.0.changed.notify_one();
+        shared.changed.notify_one();
     }
 }
 

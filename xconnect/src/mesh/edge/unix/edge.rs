@@ -6,13 +6,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, oneshot, watch};
-use tokio::task::AbortHandle;
+use tokio::sync::{Notify, oneshot};
 
 use super::accept::Listener;
 use super::link::{LinkShared, LinkState, next_number};
 use crate::graph::{Identity, Limits, SocketType};
-use crate::ids::LinkId;
+use crate::ids::{ContainerName, LinkId, ServiceName};
 use crate::mesh::edge::workers::{Command, Inbox};
 use crate::mesh::edge::{FdBudget, LinkCounters, Workers};
 use crate::mesh::inject::ProviderSocket;
@@ -24,11 +23,11 @@ pub struct EdgeSpec {
     /// The link.
     pub id: LinkId,
     /// The consumer's name, for logs.
-    pub consumer: String,
+    pub consumer: ContainerName,
     /// The provider's name, for logs.
-    pub provider: String,
+    pub provider: ContainerName,
     /// The service's name, for logs.
-    pub service: String,
+    pub service: ServiceName,
     /// Listening, non-blocking, close-on-exec.
     pub listener: OwnedFd,
     /// The type of both sockets.
@@ -42,8 +41,8 @@ pub struct EdgeSpec {
 /// Where the provider is.
 #[derive(Debug)]
 pub struct ProviderEnd {
-    /// Its socket; `None`: consumers are held. A new value is tried at once.
-    pub socket: watch::Receiver<Option<Arc<ProviderSocket>>>,
+    /// Its socket; `None`: consumers are held.
+    pub socket: Option<Arc<ProviderSocket>>,
     /// Notified when nobody listens on that socket: it may have been replaced.
     pub stale: Arc<Notify>,
 }
@@ -55,7 +54,6 @@ pub struct Edge {
     home: Arc<Inbox>,
     inboxes: Arc<[Arc<Inbox>]>,
     listener: Mutex<Option<Arc<OwnedFd>>>,
-    follower: AbortHandle,
 }
 
 #[derive(Clone)]
@@ -68,7 +66,7 @@ impl std::fmt::Debug for Handle {
 }
 
 impl Edge {
-    /// Starts accepting. To be called in a tokio runtime, where a small task follows `provider`.
+    /// Starts accepting.
     #[must_use]
     pub fn start(
         workers: &Workers,
@@ -77,37 +75,33 @@ impl Edge {
         counters: Arc<LinkCounters>,
         budget: &Arc<FdBudget>,
     ) -> Self {
-        let EdgeSpec { id, consumer, provider: provider_name, service, listener, .. } = spec;
-        let span =
-            tracing::info_span!(parent: None, "link", %id, consumer, provider = provider_name, service);
         let shared = Arc::new(LinkShared {
             number: next_number(),
-            id,
+            id: spec.id,
+            consumer: spec.consumer,
+            provider: spec.provider,
+            service: spec.service,
             socket_type: spec.socket_type,
             identity: spec.identity,
             role: Sender { pid: std::process::id(), uid: spec.identity.uid, gid: spec.identity.gid },
             limits: spec.limits,
             counters,
             share: budget.share(),
-            span,
             open: AtomicUsize::new(0),
             empty: Notify::new(),
             cut: AtomicBool::new(false),
         });
-        let listener = Arc::new(listener);
+        let listener = Arc::new(spec.listener);
         let home = workers.home();
-        let ProviderEnd { mut socket, stale } = provider;
-        let known = socket.borrow_and_update().clone();
-        let state = LinkState::new(shared.clone(), Listener::new(listener.clone()), known, stale);
+        let ProviderEnd { socket, stale } = provider;
+        let state = LinkState::new(shared.clone(), Listener::new(listener.clone()), socket, stale);
         home.post(Command::Open(Box::new(state)));
-        let follower = tokio::spawn(follow(socket, shared.number, home.clone())).abort_handle();
-        Self {
-            link: Handle(shared),
-            home,
-            inboxes: workers.inboxes(),
-            listener: Mutex::new(Some(listener)),
-            follower,
-        }
+        Self { link: Handle(shared), home, inboxes: workers.inboxes(), listener: Mutex::new(Some(listener)) }
+    }
+
+    /// Says that the provider's socket is another one; it is tried at once.
+    pub fn set_provider(&self, socket: Option<Arc<ProviderSocket>>) {
+        self.home.post(Command::Provider { link: self.link.0.number, socket });
     }
 
     /// Accepts no more and closes our copy of the listening socket; open connections go on.
@@ -138,7 +132,7 @@ impl Edge {
         };
         let rest = tokio::time::timeout(grace, emptied).await.map_or_else(|_| self.open(), |()| 0);
         if rest > 0 {
-            tracing::warn!(parent: &link.span, rest, "the time to drain is over, closing connections");
+            tracing::warn!(parent: &link.span(), rest, "the time to drain is over, closing connections");
         }
         self.cut().await;
     }
@@ -152,7 +146,6 @@ impl Edge {
     }
 
     fn request_cut(&self) -> Vec<oneshot::Receiver<()>> {
-        self.follower.abort();
         self.listener.lock().unwrap_or_else(PoisonError::into_inner).take();
         // First: a connection on its way between two workers must see it.
         self.link.0.cut.store(true, Ordering::Release);
@@ -190,12 +183,5 @@ impl Drop for Edge {
         if !self.link.0.is_cut() {
             drop(self.request_cut());
         }
-    }
-}
-
-async fn follow(mut socket: watch::Receiver<Option<Arc<ProviderSocket>>>, link: u64, home: Arc<Inbox>) {
-    while socket.changed().await.is_ok() {
-        let socket = socket.borrow_and_update().clone();
-        home.post(Command::Provider { link, socket });
     }
 }

@@ -13,7 +13,7 @@ use super::accept::Listener;
 use super::connector::{Connector, Job};
 use super::relay::{Relay, hang_up_only, left_nothing};
 use crate::graph::{Identity, Limits, SocketType};
-use crate::ids::LinkId;
+use crate::ids::{ContainerName, LinkId, ServiceName};
 use crate::mesh::edge::budget::{ConnectionPermit, LinkShare};
 use crate::mesh::edge::counters::LinkCounters;
 use crate::mesh::edge::workers::{Core, Key, Side, Slot, Timer, Token};
@@ -29,6 +29,9 @@ pub(in crate::mesh::edge) struct LinkShared {
     /// Never used again in this process.
     pub(in crate::mesh::edge) number: u64,
     pub(super) id: LinkId,
+    pub(super) consumer: ContainerName,
+    pub(super) provider: ContainerName,
+    pub(super) service: ServiceName,
     pub(super) socket_type: SocketType,
     pub(super) identity: Identity,
     /// What is sent to the provider says that it is from here: a thread that sends as another user than
@@ -37,7 +40,6 @@ pub(in crate::mesh::edge) struct LinkShared {
     pub(in crate::mesh::edge) limits: Limits,
     pub(super) counters: Arc<LinkCounters>,
     pub(super) share: Arc<LinkShare>,
-    pub(in crate::mesh::edge) span: tracing::Span,
     pub(super) open: AtomicUsize,
     /// Notified when `open` falls to 0.
     pub(super) empty: Notify,
@@ -50,10 +52,17 @@ impl LinkShared {
         self.cut.load(Ordering::Acquire)
     }
 
+    /// What messages about this link are told in. Made anew for each: most links never have one, and a
+    /// span that is kept costs more than all else that is known here.
+    pub(in crate::mesh::edge) fn span(&self) -> tracing::Span {
+        let (consumer, provider) = (self.consumer.as_str(), self.provider.as_str());
+        tracing::info_span!(parent: None, "link", id = %self.id, consumer, provider, service = self.service.as_str())
+    }
+
     /// Counts and tells of a connection that could not be made.
     pub(in crate::mesh::edge) fn failed(&self, what: &str, error: &dyn std::error::Error) {
         self.counters.failed.fetch_add(1, Ordering::Relaxed);
-        tracing::warn!(parent: &self.span, %error, "{what}");
+        tracing::warn!(parent: &self.span(), %error, "{what}");
     }
 }
 
@@ -317,7 +326,7 @@ impl LinkState {
         if let Err(error) = self.connector.submit(job) {
             self.connecting = None;
             self.waiting.push_front(key);
-            tracing::warn!(parent: &self.shared.span, %error, "cannot start a thread to wait for the provider");
+            tracing::warn!(parent: &self.shared.span(), %error, "cannot start a thread to wait for the provider");
             self.back_off.grow(core.now());
         }
     }
@@ -358,7 +367,7 @@ impl LinkState {
             None => "its socket does not exist: start the provider or raise connect_timeout",
             Some(_) => "it does not accept: does it listen, and is its backlog large enough?",
         };
-        tracing::warn!(parent: &self.shared.span, ?after, "gave up waiting for the provider: {why}");
+        tracing::warn!(parent: &self.shared.span(), ?after, "gave up waiting for the provider: {why}");
     }
 
     /// A held consumer has closed its end.

@@ -52,7 +52,7 @@ impl Relay {
     pub(super) fn new(consumer: OwnedFd, provider: OwnedFd, admission: Admission, now: Instant) -> Self {
         let link = admission.link();
         let kind = link.socket_type;
-        let span = tracing::debug_span!(parent: &link.span, "connection", number = admission.number());
+        let span = tracing::debug_span!(parent: &link.span(), "connection", number = admission.number());
         Self {
             sockets: [consumer, provider],
             directions: [Direction::with_early_data(), Direction::default()],
@@ -229,7 +229,7 @@ impl Relay {
         add(&self.link().counters.failed, 1);
         let cause = std::error::Error::source(trouble).map(ToString::to_string);
         self.span.in_scope(|| {
-            tracing::warn!(parent: &self.link().span, cause, "closed a connection: {trouble}");
+            tracing::warn!(parent: &self.link().span(), cause, "closed a connection: {trouble}");
         });
     }
 }

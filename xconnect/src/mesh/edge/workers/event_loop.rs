@@ -140,7 +140,7 @@ impl Core {
         let Some(timeout) = relay.link().limits.idle_timeout else { return };
         let over = relay.quiet_since() + timeout;
         if over <= now {
-            tracing::debug!(parent: &relay.link().span, "closed an idle connection");
+            tracing::debug!(parent: &relay.link().span(), "closed an idle connection");
             self.slots.remove(key);
         } else {
             self.set_timer(over, Timer::Idle(key));

@@ -4,6 +4,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use rustix::fs::inotify;
 
@@ -13,14 +14,14 @@ use super::WatchId;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Interest {
     pub(super) wd: i32,
-    pub(super) name: Box<[u8]>,
+    pub(super) name: Arc<[u8]>,
 }
 
 /// The interests of all watches.
 #[derive(Default)]
 pub(super) struct Table {
     /// Watch descriptor → name → the watches that look it up there.
-    directories: HashMap<i32, HashMap<Box<[u8]>, Vec<WatchId>>>,
+    directories: HashMap<i32, HashMap<Arc<[u8]>, Vec<WatchId>>>,
     /// What each watch holds, without duplicates.
     held: HashMap<WatchId, Vec<Interest>>,
     /// Walks between their first inotify_add_watch and [`Table::end_walk`].
@@ -50,11 +51,17 @@ impl Table {
     }
 
     /// Replaces all that a watch holds, and gives descriptors back that nobody holds any more.
-    pub(super) fn replace(&mut self, inotify: &OwnedFd, watch: WatchId, interests: Vec<Interest>) {
+    pub(super) fn replace(&mut self, inotify: &OwnedFd, watch: WatchId, mut interests: Vec<Interest>) {
         let old = self.held.remove(&watch).unwrap_or_default();
-        for interest in interests.iter().filter(|interest| !old.contains(interest)) {
+        // Kept as long as the watch, of which every link has one: no room to grow, and names are shared.
+        interests.shrink_to_fit();
+        for interest in interests.iter_mut().filter(|interest| !old.contains(interest)) {
             let names = self.directories.entry(interest.wd).or_default();
-            names.entry(interest.name.clone()).or_default().push(watch);
+            if let Some((name, _)) = names.get_key_value(&interest.name) {
+                interest.name = Arc::clone(name);
+            }
+            let watches = names.entry(Arc::clone(&interest.name)).or_insert_with(|| Vec::with_capacity(1));
+            watches.push(watch);
         }
         for interest in old.iter().filter(|interest| !interests.contains(interest)) {
             self.release(inotify, watch, interest);

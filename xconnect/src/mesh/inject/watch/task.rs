@@ -59,7 +59,6 @@ struct Task {
     pending: HashMap<WatchId, Pending>,
     slow: HashSet<WatchId>,
     mounts: HashMap<ContainerIdentity, Mounts>,
-    container_of: HashMap<WatchId, ContainerIdentity>,
     /// Where the polls of the containers' mounts report.
     mounts_changed: mpsc::UnboundedSender<ContainerIdentity>,
 }
@@ -73,7 +72,6 @@ pub(super) async fn run(shared: Arc<Shared>, events: Polled, mut commands: mpsc:
         pending: HashMap::new(),
         slow: HashSet::new(),
         mounts: HashMap::new(),
-        container_of: HashMap::new(),
         mounts_changed,
     };
     let mut tick = tokio::time::interval(SLOW);
@@ -88,7 +86,7 @@ pub(super) async fn run(shared: Arc<Shared>, events: Polled, mut commands: mpsc:
             }
             command = commands.recv() => match command {
                 Some(Command::Arm(watch)) => task.adopt(watch),
-                Some(Command::Forget(watch)) => task.forget(watch),
+                Some(Command::Forget(watch, container)) => task.forget(watch, container),
                 None => return,
             },
             Some(container) = changes.recv() => task.rearm_container(container),
@@ -135,7 +133,6 @@ impl Task {
         let found = self.shared.lock().watched.get(&watch).map(|watched| Arc::clone(&watched.container));
         let Some(container) = found else { return };
         let key = *container.identity();
-        self.container_of.insert(watch, key);
         match self.mounts.entry(key) {
             Entry::Occupied(mut mounts) => drop(mounts.get_mut().watches.insert(watch)),
             Entry::Vacant(vacant) => {
@@ -154,9 +151,8 @@ impl Task {
         }
     }
 
-    fn forget(&mut self, watch: WatchId) {
+    fn forget(&mut self, watch: WatchId, key: ContainerIdentity) {
         self.slow.remove(&watch);
-        let Some(key) = self.container_of.remove(&watch) else { return };
         let Some(mounts) = self.mounts.get_mut(&key) else { return };
         mounts.watches.remove(&watch);
         if mounts.watches.is_empty() {
