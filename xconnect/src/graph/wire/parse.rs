@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use serde::Deserializer as _;
+use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde_json::Value;
 
 use super::entry::LinkEntry;
@@ -130,10 +132,27 @@ pub fn parse(bytes: &[u8]) -> Result<Graph, Vec<EntryError>> {
 /// The text is not a JSON array, or hardly anything in it is an entry.
 pub fn parse_each(bytes: &[u8]) -> Result<Parsed, EntryError> {
     let no_graph = |why: &dyn fmt::Display| EntryError::new(None, "", format_args!("not a graph: {why}"));
-    let entries: Vec<Value> = serde_json::from_slice(bytes).map_err(|error| no_graph(&error))?;
-    let mut parsed = Parsed::default();
-    let mut seen: BTreeMap<LinkKey, usize> = BTreeMap::new();
-    for (index, value) in entries.iter().enumerate() {
+    let mut text = serde_json::Deserializer::from_slice(bytes);
+    let parsed = text.deserialize_seq(Reading::default()).and_then(|parsed| text.end().map(|()| parsed));
+    let parsed = parsed.map_err(|error| no_graph(&error))?;
+    if parsed.errors.len() > BAD_MAX {
+        let first = &parsed.errors[0];
+        return Err(no_graph(&format_args!("more than {BAD_MAX} mistakes, the first: {first}")));
+    }
+    Ok(parsed)
+}
+
+/// A graph that is read entry by entry: all entries of a large one as values would take many times the room
+/// of its links.
+#[derive(Default)]
+struct Reading {
+    parsed: Parsed,
+    seen: BTreeMap<LinkKey, usize>,
+}
+
+impl Reading {
+    fn take(&mut self, index: usize, value: &Value) {
+        let Self { parsed, seen } = self;
         match read(index, value) {
             Err(errors) => parsed.errors.extend(errors),
             Ok((_, link)) if seen.contains_key(&link.key) => {
@@ -142,16 +161,32 @@ pub fn parse_each(bytes: &[u8]) -> Result<Parsed, EntryError> {
             }
             Ok((revision, link)) => {
                 seen.insert(link.key.clone(), index);
-                parsed.graph.revision = parsed.graph.revision.or(revision);
+                parsed.graph.revision = parsed.graph.revision.take().or(revision);
                 parsed.graph.links.insert(link.key.clone(), Arc::new(link));
             }
         }
-        if parsed.errors.len() > BAD_MAX {
-            let first = &parsed.errors[0];
-            return Err(no_graph(&format_args!("more than {BAD_MAX} mistakes, the first: {first}")));
-        }
     }
-    Ok(parsed)
+}
+
+impl<'de> Visitor<'de> for Reading {
+    type Value = Parsed;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a sequence")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut entries: A) -> Result<Parsed, A::Error> {
+        let mut index = 0;
+        while self.parsed.errors.len() <= BAD_MAX
+            && let Some(value) = entries.next_element::<Value>()?
+        {
+            self.take(index, &value);
+            index += 1;
+        }
+        // A text that is no JSON at all further on is that first.
+        while entries.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(self.parsed)
+    }
 }
 
 /// Reads one entry: its revision, and the link.
