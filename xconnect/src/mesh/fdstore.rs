@@ -127,6 +127,13 @@ impl FdStore {
         self.inherited.lock().unwrap_or_else(PoisonError::into_inner).remove(&id.to_string())
     }
 
+    /// Closes the listener that a former mesh left for a link, here and in the store; what was said of it.
+    pub(super) fn discard(&self, id: LinkId) -> Option<Meta> {
+        let (meta, _listener) = self.adopt(id)?;
+        self.del(id);
+        Some(meta)
+    }
+
     /// Saves a link's listener, in place of any former one.
     pub(super) fn put(&self, id: LinkId, meta: Meta, listener: OwnedFd) {
         let Some(tell) = &self.tell else { return };

@@ -121,8 +121,13 @@ impl Ledger {
     /// Notes that nothing of ours is at a place any more.
     pub(super) fn forget(&self, place: &Place) {
         for inode in self.known(place) {
-            self.write(&Line { op: Op::Del, place: place.clone(), inode });
+            self.forget_one(place, inode);
         }
+    }
+
+    /// Notes that one socket is not at its place any more.
+    pub(super) fn forget_one(&self, place: &Place, inode: InodeId) {
+        self.write(&Line { op: Op::Del, place: place.clone(), inode });
     }
 
     fn write(&self, line: &Line) {

@@ -20,6 +20,7 @@ use super::edge::{FdBudget, Workers};
 use super::fdstore::FdStore;
 use super::inject::{self, Container, Placed, Watcher};
 use super::ledger::Ledger;
+use super::leftovers::{self, Leftovers};
 use super::providers::{Provider, Providers, Sight};
 use crate::graph::wire::Status;
 use crate::graph::{Link, ServiceType};
@@ -30,6 +31,7 @@ pub(super) struct Shared {
     pub(super) providers: Providers,
     pub(super) watcher: Arc<Watcher>,
     pub(super) ledger: Ledger,
+    pub(super) leftovers: Leftovers,
     pub(super) fdstore: FdStore,
     pub(super) board: Arc<Board>,
     pub(super) workers: Workers,
@@ -223,11 +225,13 @@ impl Task {
         self.without_consumer("the consumer has ended").await
     }
 
-    /// Takes the socket out of the container and cuts what ran through it.
+    /// Takes the socket out of the container and cuts what ran through it. Where this mesh has planted none,
+    /// a former one may have.
     async fn pull_out(&mut self) {
         self.provider = None;
-        if let Some(planted) = self.planted.take() {
-            planted.pull_out(&self.shared).await;
+        match self.planted.take() {
+            Some(planted) => planted.pull_out(&self.shared).await,
+            None => leftovers::abandon(&self.shared, &self.place.link()).await,
         }
     }
 
@@ -236,8 +240,9 @@ impl Task {
             Ending::Removed => self.pull_out().await,
             Ending::Stopped => {
                 self.place.set(Status::Draining, None);
-                if let Some(planted) = self.planted.take() {
-                    planted.drain(&self.shared).await;
+                match self.planted.take() {
+                    Some(planted) => planted.drain(&self.shared).await,
+                    None => leftovers::abandon(&self.shared, &self.place.link()).await,
                 }
             }
         }
@@ -256,7 +261,7 @@ fn show(place: &Place, planted: &Planted, sight: &Sight) {
 }
 
 /// Why a link cannot be served at all, if so.
-fn cannot_serve(link: &Link) -> Option<String> {
+pub(super) fn cannot_serve(link: &Link) -> Option<String> {
     if let Err(refusal) = &link.grant {
         return Some(refusal.to_string());
     }
@@ -267,6 +272,6 @@ fn cannot_serve(link: &Link) -> Option<String> {
 }
 
 /// True where the container itself is no more, so that there is nothing to clean up and nothing to retry.
-fn is_gone(error: &inject::Error) -> bool {
+pub(super) fn is_gone(error: &inject::Error) -> bool {
     matches!(error, inject::Error::Exited { .. } | inject::Error::Recycled { .. })
 }

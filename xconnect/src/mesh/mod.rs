@@ -2,7 +2,7 @@
 //!
 //! `run` is the narrative; the rooms are: `source` (the wanted graph), `reconcile` (one task per
 //! link), `link` (one link's life), `containers` and `providers` (what links share), `ledger` and
-//! `fdstore` (what outlives a crash), `board` and `server` (what the operator sees).
+//! `fdstore` (what outlives a crash), `leftovers` (what a crash left), `board` and `server` (what the operator sees).
 
 mod board;
 mod config;
@@ -11,6 +11,7 @@ pub mod edge;
 mod fdstore;
 pub mod inject;
 mod ledger;
+mod leftovers;
 mod link;
 mod metrics;
 mod process;

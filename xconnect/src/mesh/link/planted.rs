@@ -70,6 +70,7 @@ impl Planted {
             Ok(socket) => socket,
             Err(error) => return Err((error, before)),
         };
+        shared.leftovers.settle(&entry);
         let (provider, stale, retired) = match before {
             None => (watch::channel(None).0, Arc::new(Notify::new()), Vec::new()),
             Some(before) => {
@@ -169,18 +170,38 @@ async fn obtain(
     entry: &ledger::Place,
     may_adopt: bool,
 ) -> Result<(OwnedFd, InodeId), inject::Error> {
-    if may_adopt
-        && let Some((meta, listener)) = shared.fdstore.adopt(link.key.id())
-        && meta.place == *entry
-        && meta.socket_type == link.unix.socket_type
-        && let Placed::Ours = container.check(&link.key.target, &meta.inode).await?
-    {
-        tracing::info!(link = %link.key, "going on with the listener that the former mesh left");
-        shared.ledger.put(entry.clone(), meta.inode);
-        return Ok((listener, meta.inode));
+    if may_adopt && let Some(socket) = take_over(shared, link, container, entry).await? {
+        return Ok(socket);
     }
     let spec = SocketSpec::new(link.unix.socket_type);
     let planted = container.plant(&link.key.target, &spec, &shared.ledger.known(entry)).await?;
     shared.ledger.put(entry.clone(), planted.inode);
     Ok((planted.listener, planted.inode))
+}
+
+/// The listener that a former mesh left for the link, where its socket is still in its place. Where it is
+/// not, the store is told to close it: nobody would ever accept from it.
+async fn take_over(
+    shared: &Shared,
+    link: &Link,
+    container: &Container,
+    entry: &ledger::Place,
+) -> Result<Option<(OwnedFd, InodeId)>, inject::Error> {
+    let id = link.key.id();
+    let Some((meta, listener)) = shared.fdstore.adopt(id) else { return Ok(None) };
+    let fits = meta.place == *entry && meta.socket_type == link.unix.socket_type;
+    let placed = if fits { container.check(&link.key.target, &meta.inode).await } else { Ok(Placed::Other) };
+    match placed {
+        Ok(Placed::Ours) => {
+            tracing::info!(link = %link.key, "going on with the listener that the former mesh left");
+            shared.ledger.put(entry.clone(), meta.inode);
+            Ok(Some((listener, meta.inode)))
+        }
+        Ok(Placed::Missing | Placed::Other)
+        | Err(inject::Error::NotADirectory { .. } | inject::Error::LinkLoop { .. }) => {
+            shared.fdstore.del(id);
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }

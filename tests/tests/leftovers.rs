@@ -1,0 +1,100 @@
+//! What a mesh leaves when it is killed: its successor goes on with it, or removes it with the listener
+//! that the fd store kept, for a listener that nobody serves holds its consumers for ever.
+
+use xconnect_tests::mesh::{Pair, Setup};
+use xconnect_tests::{FdStore, Kind, Sandbox, ensure, eventually, run};
+
+/// A link that is up, and a store that keeps its listener.
+fn kept(sandbox: &Sandbox) -> (FdStore, Pair) {
+    let store = FdStore::start(&sandbox.run_dir().join("store"));
+    let setup = Setup { fdstore: Some(store.path().to_owned()), ..Setup::default() };
+    let pair = Pair::start_as(sandbox, setup);
+    store.wait_kept(1);
+    (store, pair)
+}
+
+/// Connects are refused, or there is nothing to connect to.
+#[track_caller]
+fn assert_refused(pair: &Pair, path: &str) {
+    eventually(format_args!("a connect to {path} is refused"), || {
+        ensure(pair.consumer.try_connect(path, Kind::Stream).is_err(), "somebody took it")
+    });
+}
+
+#[test]
+fn a_listener_is_taken_over_with_those_who_wait_in_it() {
+    run(|sandbox| {
+        let (store, mut pair) = kept(sandbox);
+        let inode = pair.consumer.stat(pair.link.target()).unwrap().inode;
+        pair.mesh.kill();
+        let early = pair.consumer.connect(pair.link.target());
+        early.send(b"early");
+        pair.mesh.start_again();
+        assert_eq!(pair.listener.accept().recv_exact(5).bytes, b"early");
+        assert_eq!(pair.consumer.stat(pair.link.target()).unwrap().inode, inode);
+        store.wait_kept(1);
+    });
+}
+
+#[test]
+fn a_socket_whose_grant_was_taken_away_while_no_mesh_ran_is_removed() {
+    run(|sandbox| {
+        let (store, mut pair) = kept(sandbox);
+        pair.mesh.kill();
+        let held = pair.consumer.connect(pair.link.target());
+        let refused = pair.link.clone().option("refused", "the role is gone");
+        pair.mesh.apply(std::slice::from_ref(&refused));
+        pair.mesh.start_again();
+        pair.mesh.wait_reason(&refused, "failed", "the role is gone");
+        assert_refused(&pair, pair.link.target());
+        store.wait_kept(0);
+        assert!(held.ends());
+        eventually("the socket is removed", || ensure(!pair.consumer.exists(pair.link.target()), "there"));
+    });
+}
+
+#[test]
+fn a_socket_whose_link_never_comes_up_again_is_given_up_with_its_listener() {
+    run(|sandbox| {
+        let (store, mut pair) = kept(sandbox);
+        pair.mesh.kill();
+        pair.consumer.rename("/run/pv", "/run/away");
+        pair.consumer.write("/run/pv", "a file");
+        pair.mesh.start_again();
+        pair.mesh.wait_reason(&pair.link, "failed", "a parent is not a directory");
+        // Nobody can find it by its own path.
+        store.wait_kept(0);
+        assert_refused(&pair, "/run/away/services/raw.sock");
+    });
+}
+
+#[test]
+fn a_link_that_is_removed_before_it_came_up_again_leaves_nothing() {
+    run(|sandbox| {
+        let (store, mut pair) = kept(sandbox);
+        pair.mesh.kill();
+        // The graph says that the consumer does not run, and a moment later that it does not exist.
+        let absent = pair.link.clone().with("consumer_pid", -1);
+        pair.mesh.apply(std::slice::from_ref(&absent));
+        pair.mesh.start_again();
+        pair.mesh.wait_reason(&absent, "waiting", "not running");
+        pair.mesh.apply(&[]);
+        pair.mesh.wait_gone(&absent);
+        store.wait_kept(0);
+        assert_refused(&pair, pair.link.target());
+    });
+}
+
+#[test]
+fn a_mesh_that_is_stopped_before_it_has_a_graph_leaves_nothing() {
+    run(|sandbox| {
+        let (store, mut pair) = kept(sandbox);
+        pair.mesh.kill();
+        pair.mesh.apply_text("no graph");
+        pair.mesh.start_again();
+        store.wait_kept(1);
+        assert_eq!(pair.mesh.stop(), Some(0));
+        assert_eq!(store.names(), [""; 0]);
+        assert!(!pair.consumer.exists(pair.link.target()));
+    });
+}
