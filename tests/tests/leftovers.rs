@@ -98,3 +98,49 @@ fn a_mesh_that_is_stopped_before_it_has_a_graph_leaves_nothing() {
         assert!(!pair.consumer.exists(pair.link.target()));
     });
 }
+
+#[test]
+fn what_leaves_the_graph_while_the_store_is_away_is_not_kept_when_it_is_back() {
+    run(|sandbox| {
+        let (mut store, pair) = kept(sandbox);
+        store.suspend();
+        pair.mesh.apply(&[]);
+        pair.mesh.wait_gone(&pair.link);
+        store.resume();
+        store.wait_kept(0);
+    });
+}
+
+#[test]
+fn a_list_that_comes_late_is_taken_over_all_the_same() {
+    run(|sandbox| {
+        let (store, mut pair) = kept(sandbox);
+        pair.mesh.kill();
+        let early = pair.consumer.connect(pair.link.target());
+        early.send(b"early");
+        pair.mesh.apply_text("no graph yet");
+        store.be_silent();
+        pair.mesh.start_again();
+        assert!(pair.mesh.log().contains("the fd store does not answer"), "it did not wait for it");
+        store.answer();
+        eventually("the list has come", || {
+            ensure(pair.mesh.log().matches("connected to the fd store").count() == 2, "not yet")
+        });
+        pair.mesh.apply(std::slice::from_ref(&pair.link));
+        assert_eq!(pair.listener.accept().recv_exact(5).bytes, b"early");
+    });
+}
+
+#[test]
+fn what_a_late_list_has_for_nobody_is_not_kept() {
+    run(|sandbox| {
+        let (store, mut pair) = kept(sandbox);
+        pair.mesh.kill();
+        pair.mesh.apply(&[]);
+        store.be_silent();
+        pair.mesh.start_again();
+        store.answer();
+        store.wait_kept(0);
+        assert_refused(&pair, pair.link.target());
+    });
+}

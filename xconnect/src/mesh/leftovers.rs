@@ -38,7 +38,7 @@ impl Leftovers {
 pub(super) async fn sweep(shared: &Shared, graph: &Graph) {
     let served: Vec<_> = graph.links.values().filter(|link| link::cannot_serve(link).is_none()).collect();
     let names: HashSet<String> = served.iter().map(|link| link.key.id().to_string()).collect();
-    shared.fdstore.drop_unwanted(|name| names.contains(name));
+    shared.fdstore.drop_unwanted(names);
     let wanted: HashSet<_> = served
         .iter()
         .filter_map(|link| match link.consumer {

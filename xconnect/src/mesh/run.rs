@@ -79,8 +79,9 @@ pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), 
     let fdstore = match &config.fdstore {
         None => FdStore::none(),
         Some(path) => {
-            let (store, keeper) = FdStore::connect(path).await;
+            let (store, keeper, listed) = FdStore::at(path);
             farewell.spawn(keeper.run());
+            listed.wait().await;
             store
         }
     };
