@@ -144,3 +144,22 @@ fn what_a_late_list_has_for_nobody_is_not_kept() {
         assert_refused(&pair, pair.link.target());
     });
 }
+
+#[test]
+fn a_listener_is_taken_over_after_a_passing_error() {
+    run(|sandbox| {
+        let (_store, mut pair) = kept(sandbox);
+        pair.mesh.kill();
+        let early = pair.consumer.connect(pair.link.target());
+        early.send(b"early");
+        // A path that cannot even be asked about.
+        pair.consumer.rename("/run/pv", "/run/away");
+        pair.consumer.symlink(&format!("/{}", "n".repeat(300)), "/run/pv");
+        pair.mesh.start_again();
+        pair.mesh.wait_reason(&pair.link, "failed", "openat2");
+        pair.consumer.remove("/run/pv");
+        pair.consumer.rename("/run/away", "/run/pv");
+        pair.mesh.wait(&pair.link, "up");
+        assert_eq!(pair.listener.accept().recv_exact(5).bytes, b"early");
+    });
+}

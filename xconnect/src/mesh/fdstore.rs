@@ -90,6 +90,11 @@ impl FdStore {
         self.held.lock().inherited.remove(&id.to_string())
     }
 
+    /// Takes back what [`FdStore::adopt`] gave out and could not be used yet.
+    pub(super) fn give_back(&self, id: LinkId, meta: Meta, listener: OwnedFd) {
+        self.held.lock().inherited.insert(id.to_string(), (meta, listener));
+    }
+
     /// Closes the listener that a former mesh left for a link, here and in the store; what was said of it.
     pub(super) fn discard(&self, id: LinkId) -> Option<Meta> {
         let inherited = self.held.lock().forget(&id.to_string());

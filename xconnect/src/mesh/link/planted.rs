@@ -202,6 +202,10 @@ async fn take_over(
             shared.fdstore.del(id);
             Ok(None)
         }
-        Err(error) => Err(error),
+        Err(error) => {
+            // For the next try: those who wait in it have done nothing wrong.
+            shared.fdstore.give_back(id, meta, listener);
+            Err(error)
+        }
     }
 }
