@@ -21,6 +21,7 @@ use super::fdstore::FdStore;
 use super::inject::{self, Container, Placed, Watcher};
 use super::ledger::Ledger;
 use super::leftovers::{self, Leftovers};
+use super::own::OwnSockets;
 use super::providers::{Provider, Providers, Sight};
 use crate::graph::wire::Status;
 use crate::graph::{Link, ServiceType};
@@ -29,6 +30,7 @@ use crate::graph::{Link, ServiceType};
 pub(super) struct Shared {
     pub(super) containers: Arc<Containers>,
     pub(super) providers: Providers,
+    pub(super) own: Arc<OwnSockets>,
     pub(super) watcher: Arc<Watcher>,
     pub(super) ledger: Ledger,
     pub(super) leftovers: Leftovers,
@@ -257,6 +259,7 @@ fn show(place: &Place, planted: &Planted, sight: &Sight) {
         Sight::Looking => place.set(Status::Injecting, None),
         Sight::There(_) => place.set(Status::Up, None),
         Sight::Missing(reason) => place.set(Status::Waiting, Some(reason.clone())),
+        Sight::Refused(reason) => place.set(Status::Failed, Some(reason.clone())),
     }
 }
 

@@ -14,6 +14,7 @@ mod ledger;
 mod leftovers;
 mod link;
 mod metrics;
+mod own;
 mod process;
 mod providers;
 mod reconcile;
@@ -25,6 +26,7 @@ pub(crate) use crate::api::error::chain;
 use crate::graph::{Forward, Link};
 
 pub use config::{Config, GraphFrom};
+pub use own::OwnSockets;
 pub use process::prepare_process;
 pub use run::{Error, run};
 

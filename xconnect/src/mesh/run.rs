@@ -16,6 +16,7 @@ use super::inject::{self, Watcher};
 use super::ledger::{self, Ledger};
 use super::leftovers::{self, Leftovers};
 use super::link::Shared;
+use super::own::OwnSockets;
 use super::providers::Providers;
 use super::reconcile::Reconciler;
 use super::server::{self, View};
@@ -86,8 +87,10 @@ pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), 
         }
     };
     let board = Arc::new(Board::default());
+    let own = Arc::new(OwnSockets::of(&config));
     let shared = Arc::new(Shared {
-        providers: Providers::new(Arc::clone(&containers), Arc::clone(&watcher)),
+        providers: Providers::new(Arc::clone(&containers), Arc::clone(&watcher), Arc::clone(&own)),
+        own,
         containers,
         watcher,
         leftovers: Leftovers::new(&ledger),

@@ -93,7 +93,8 @@ impl Planted {
             identity,
             limits: link.limits,
         };
-        let end = ProviderEnd { socket: provider.subscribe(), stale: Arc::clone(&stale) };
+        let own = Arc::clone(&shared.own);
+        let end = ProviderEnd { socket: provider.subscribe(), stale: Arc::clone(&stale), own };
         let edge = Edge::start(&shared.workers, spec, end, Arc::clone(counters), &shared.budget);
         let meta = fdstore::Meta { place: entry.clone(), inode, socket_type: link.unix.socket_type };
         match edge.listener_dup() {

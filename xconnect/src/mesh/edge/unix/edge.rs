@@ -13,6 +13,7 @@ use super::accept::Listener;
 use super::link::{LinkShared, LinkState, next_number};
 use crate::graph::{Identity, Limits, SocketType};
 use crate::ids::LinkId;
+use crate::mesh::OwnSockets;
 use crate::mesh::edge::workers::{Command, Inbox};
 use crate::mesh::edge::{FdBudget, LinkCounters, Workers};
 use crate::mesh::inject::ProviderSocket;
@@ -46,6 +47,8 @@ pub struct ProviderEnd {
     pub socket: watch::Receiver<Option<Arc<ProviderSocket>>>,
     /// Notified when nobody listens on that socket: it may have been replaced.
     pub stale: Arc<Notify>,
+    /// What is never connected to, should it be the provider's socket.
+    pub own: Arc<OwnSockets>,
 }
 
 /// A running edge. Dropping it closes all its connections, without waiting for that.
@@ -78,6 +81,7 @@ impl Edge {
         budget: &Arc<FdBudget>,
     ) -> Self {
         let EdgeSpec { id, consumer, provider: provider_name, service, listener, .. } = spec;
+        let ProviderEnd { mut socket, stale, own } = provider;
         let span =
             tracing::info_span!(parent: None, "link", %id, consumer, provider = provider_name, service);
         let shared = Arc::new(LinkShared {
@@ -87,6 +91,7 @@ impl Edge {
             identity: spec.identity,
             role: Sender { pid: std::process::id(), uid: spec.identity.uid, gid: spec.identity.gid },
             limits: spec.limits,
+            own,
             counters,
             share: budget.share(),
             span,
@@ -96,7 +101,6 @@ impl Edge {
         });
         let listener = Arc::new(listener);
         let home = workers.home();
-        let ProviderEnd { mut socket, stale } = provider;
         let known = socket.borrow_and_update().clone();
         let state = LinkState::new(shared.clone(), Listener::new(listener.clone()), known, stale);
         home.post(Command::Open(Box::new(state)));

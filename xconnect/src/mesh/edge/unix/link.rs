@@ -14,6 +14,7 @@ use super::connector::{Connector, Job};
 use super::relay::{Relay, hang_up_only, left_nothing};
 use crate::graph::{Identity, Limits, SocketType};
 use crate::ids::LinkId;
+use crate::mesh::OwnSockets;
 use crate::mesh::edge::budget::{ConnectionPermit, LinkShare};
 use crate::mesh::edge::counters::LinkCounters;
 use crate::mesh::edge::workers::{Core, Key, Side, Slot, Timer, Token};
@@ -35,6 +36,7 @@ pub(in crate::mesh::edge) struct LinkShared {
     /// it is shows its real ids, the mesh's own.
     pub(super) role: Sender,
     pub(in crate::mesh::edge) limits: Limits,
+    pub(super) own: Arc<OwnSockets>,
     pub(super) counters: Arc<LinkCounters>,
     pub(super) share: Arc<LinkShare>,
     pub(in crate::mesh::edge) span: tracing::Span,
@@ -48,6 +50,12 @@ impl LinkShared {
     /// Whether nothing of this link may go on.
     pub(in crate::mesh::edge) fn is_cut(&self) -> bool {
         self.cut.load(Ordering::Acquire)
+    }
+
+    /// Connects to the provider as the role.
+    pub(super) fn connect(&self, provider: &ProviderSocket, blocking: Blocking) -> io::Result<OwnedFd> {
+        self.own.refuse(&provider.inode)?;
+        role::connect(provider.fd.as_fd(), self.socket_type, self.identity, blocking)
     }
 
     /// Counts and tells of a connection that could not be made.
@@ -228,8 +236,14 @@ impl LinkState {
     }
 
     fn reach(&self, provider: &ProviderSocket) -> Reached {
-        let LinkShared { socket_type, identity, .. } = *self.shared;
-        role::connect(provider.fd.as_fd(), socket_type, identity, Blocking::No).into()
+        let result = self.shared.connect(provider, Blocking::No);
+        let refused =
+            |error: &io::Error| error.kind() == ErrorKind::PermissionDenied && error.raw_os_error().is_none();
+        if result.as_ref().is_err_and(refused) {
+            // Not by the kernel: it has become a socket of the daemons, which the link's status is to say.
+            self.stale.notify_one();
+        }
+        result.into()
     }
 
     fn establish(&self, held: HeldConsumer, provider: OwnedFd, core: &mut Core) {
