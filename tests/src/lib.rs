@@ -9,6 +9,7 @@ pub mod cgroup;
 pub mod container;
 pub mod engine;
 pub mod fdstore;
+pub mod fuse;
 pub mod graph;
 pub mod hostile;
 pub mod http;

@@ -1,8 +1,12 @@
 //! What a mesh leaves when it is killed: its successor goes on with it, or removes it with the listener
 //! that the fd store kept, for a listener that nobody serves holds its consumers for ever.
 
+use std::os::unix::fs::MetadataExt;
+
+use serde_json::json;
+use xconnect_tests::fuse::Hung;
 use xconnect_tests::mesh::{Pair, Setup};
-use xconnect_tests::{FdStore, Kind, Sandbox, ensure, eventually, run};
+use xconnect_tests::{Container, FdStore, Kind, OrFail, Sandbox, ensure, eventually, process, run};
 
 /// A link that is up, and a store that keeps its listener.
 fn kept(sandbox: &Sandbox) -> (FdStore, Pair) {
@@ -161,5 +165,39 @@ fn a_listener_is_taken_over_after_a_passing_error() {
         pair.consumer.rename("/run/away", "/run/pv");
         pair.mesh.wait(&pair.link, "up");
         assert_eq!(pair.listener.accept().recv_exact(5).bytes, b"early");
+    });
+}
+
+/// Notes in the record that a former mesh put sockets of these names below a directory of a container.
+fn record(sandbox: &Sandbox, container: &Container, dir: &str, names: &[&str]) {
+    let namespace = std::fs::metadata(format!("/proc/{}/ns/mnt", container.pid())).or_fail("ns/mnt");
+    let mnt_ns = namespace.ino();
+    let line = |name: &&str| {
+        let place = json!({
+            "pid": container.pid(), "start": process::start_time(container.pid()), "mnt_ns": mnt_ns,
+            "target": format!("{dir}/{name}"),
+        });
+        let inode = json!({"dev_major": 0, "dev_minor": 1, "ino": 2, "btime_ns": 3});
+        format!("{}\n", json!({"op": "put", "place": place, "inode": inode}))
+    };
+    let text: String = names.iter().map(line).collect();
+    std::fs::write(sandbox.run_dir().join("xconnect-state.json"), text).or_fail("record");
+}
+
+#[test]
+fn a_file_system_that_hangs_holds_up_no_link_and_no_end() {
+    run(|sandbox| {
+        let dir = sandbox.new_dir("hung");
+        let _hung = Hung::mount(&dir);
+        let stuck = Container::start_with(sandbox, false, &[(&dir, "/stuck")]);
+        record(sandbox, &stuck, "/stuck/dir", &["a", "b", "c", "d", "e", "f"]);
+        let Pair { mut mesh, consumer, link, listener, provider: _provider } = Pair::start(sandbox);
+        let _server = listener.echo();
+        consumer.connect(link.target()).echo(b"x");
+        assert_eq!(mesh.stop(), Some(0));
+        assert!(!consumer.exists(link.target()));
+        // What could not be removed is for the next one.
+        let left = std::fs::read_to_string(sandbox.run_dir().join("xconnect-state.json")).unwrap();
+        assert!(left.contains("/stuck/dir/f"), "{left}");
     });
 }

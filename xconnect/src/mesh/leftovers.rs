@@ -3,7 +3,9 @@
 //! whose listener is kept holds its consumers for ever.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::task::JoinSet;
 
 use super::inject;
 use super::ledger::{Ledger, Place};
@@ -34,8 +36,10 @@ impl Leftovers {
     }
 }
 
-/// Removes what no link of the first graph will be served at.
-pub(super) async fn sweep(shared: &Shared, graph: &Graph) {
+/// Begins to remove what no link of the first graph will be served at: one task for each container, for one
+/// whose file system does not answer must hold up nobody else. From the return on, no link can take over
+/// what is not its own; and only sockets of the former mesh are removed, whatever links plant meanwhile.
+pub(super) fn sweep(shared: &Arc<Shared>, graph: &Graph, tasks: &mut JoinSet<()>) {
     let served: Vec<_> = graph.links.values().filter(|link| link::cannot_serve(link).is_none()).collect();
     let names: HashSet<String> = served.iter().map(|link| link.key.id().to_string()).collect();
     shared.fdstore.drop_unwanted(names);
@@ -46,8 +50,17 @@ pub(super) async fn sweep(shared: &Shared, graph: &Graph) {
             Presence::Host | Presence::NotRunning => None,
         })
         .collect();
+    let mut by_container: HashMap<(u32, u64), Vec<_>> = HashMap::new();
     for (place, inodes) in shared.leftovers.take(|place| !wanted.contains(&(place.pid, &place.target))) {
-        remove(shared, &place, &inodes).await;
+        by_container.entry((place.pid, place.start)).or_default().push((place, inodes));
+    }
+    for left in by_container.into_values() {
+        let shared = Arc::clone(shared);
+        tasks.spawn(async move {
+            for (place, inodes) in left {
+                remove(&shared, &place, &inodes).await;
+            }
+        });
     }
 }
 

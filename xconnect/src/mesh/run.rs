@@ -108,6 +108,7 @@ pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), 
     tasks.spawn(source::follow(config.graph.clone(), outlet));
 
     let mut reconciler = Reconciler::new(Arc::clone(&shared));
+    let mut sweeping = JoinSet::new();
     let mut first = true;
     loop {
         tokio::select! {
@@ -125,7 +126,7 @@ pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), 
                 let Some(graph) = graphs.borrow_and_update().clone() else { continue };
                 if first {
                     first = false;
-                    leftovers::sweep(&shared, &graph).await;
+                    leftovers::sweep(&shared, &graph, &mut sweeping);
                 }
                 let steps = reconciler.apply(graph);
                 tracing::debug!(steps, "applied a graph");
@@ -135,12 +136,13 @@ pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), 
     reconciler.stop().await;
     if first {
         // No link has taken anything over, and a listener that stays kept would hold its consumers.
-        let nothing = Graph::default();
-        let swept = leftovers::sweep(&shared, &nothing);
-        if tokio::time::timeout(FAREWELL, swept).await.is_err() {
-            tracing::warn!("not all sockets that a former mesh left could be removed in time");
-        }
+        leftovers::sweep(&shared, &Graph::default(), &mut sweeping);
     }
+    let swept = async { while sweeping.join_next().await.is_some() {} };
+    if tokio::time::timeout(FAREWELL, swept).await.is_err() {
+        tracing::warn!("not all sockets that a former mesh left could be removed in time");
+    }
+    sweeping.shutdown().await;
     serving.stop();
     tasks.shutdown().await;
     // The keeper ends when the last link has let go of the store, with everything told.
