@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use xconnect_tests::mesh::Pair;
+use xconnect_tests::mesh::{Pair, Setup};
 use xconnect_tests::wait::ensure;
 use xconnect_tests::{Container, Kind, Link, Mesh, OrFail, Sandbox, eventually, run};
 
@@ -41,7 +41,8 @@ fn prepared(sandbox: &Sandbox, prepare: impl FnOnce(&Container)) -> (Mesh, Conta
         .between(&consumer, &provider);
     provider.echo(link.socket());
     prepare(&consumer);
-    let mesh = Mesh::start_with(sandbox, None, std::slice::from_ref(&link));
+    let setup = Setup { verbose: true, ..Setup::default() };
+    let mesh = Mesh::start_as(sandbox, setup, std::slice::from_ref(&link));
     (mesh, consumer, provider, link)
 }
 

@@ -21,6 +21,7 @@ use super::fdstore::FdStore;
 use super::inject::{self, Container, Placed, Watcher};
 use super::ledger::Ledger;
 use super::leftovers::{self, Leftovers};
+use super::limiter::limited;
 use super::own::OwnSockets;
 use super::providers::{Provider, Providers, Sight};
 use crate::graph::wire::Status;
@@ -169,7 +170,8 @@ impl Task {
             match container.check(&link.key.target, &planted.inode).await {
                 Ok(Placed::Ours) => return None,
                 Ok(Placed::Missing | Placed::Other) => {
-                    tracing::info!(link = %link.key, "the injected socket is gone from its place: injecting it again");
+                    limited!(info, self.place.limiter, "again", link = %link.key,
+                        "the injected socket is gone from its place: injecting it again");
                 }
                 Err(error) if is_gone(&error) => {
                     return Some(self.without_consumer("the consumer has ended").await);
@@ -182,7 +184,7 @@ impl Task {
         } else {
             self.place.set(Status::Injecting, None);
         }
-        match Planted::plant(&self.shared, link, container, &self.place.counters, self.planted.take()).await {
+        match Planted::plant(&self.shared, link, container, &self.place, self.planted.take()).await {
             Ok(planted) => {
                 self.planted = Some(planted);
                 None

@@ -12,6 +12,7 @@ mod fdstore;
 pub mod inject;
 mod ledger;
 mod leftovers;
+mod limiter;
 mod link;
 mod metrics;
 mod own;
@@ -26,6 +27,7 @@ pub(crate) use crate::api::error::chain;
 use crate::graph::{Forward, Link};
 
 pub use config::{Config, GraphFrom};
+pub use limiter::Limiter;
 pub use own::OwnSockets;
 pub use process::prepare_process;
 pub use run::{Error, run};

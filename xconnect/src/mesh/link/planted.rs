@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use tokio::sync::{Notify, watch};
 
-use super::super::edge::LinkCounters;
+use super::super::board::Place;
 use super::super::edge::unix::{Edge, EdgeSpec, ProviderEnd};
 use super::super::fdstore;
 use super::super::inject::{self, Container, Placed, ProviderSocket, SocketSpec, Watch};
 use super::super::ledger;
+use super::super::limiter::{Limiter, limited};
 use super::Shared;
 use crate::graph::{Identity, Limits, Link, UnixOptions};
 use crate::ids::LinkKey;
@@ -43,6 +44,7 @@ pub(super) struct Planted {
     provider: watch::Sender<Option<Arc<ProviderSocket>>>,
     pub(super) stale: Arc<Notify>,
     pub(super) watch: Watch,
+    limiter: Arc<Limiter>,
 }
 
 impl Planted {
@@ -60,7 +62,7 @@ impl Planted {
         shared: &Shared,
         link: &Link,
         container: &Arc<Container>,
-        counters: &Arc<LinkCounters>,
+        place: &Place,
         before: Option<Self>,
     ) -> Result<Self, (inject::Error, Option<Self>)> {
         let entry = ledger::Place::new(container.identity(), &link.key.target);
@@ -92,15 +94,17 @@ impl Planted {
             socket_type: link.unix.socket_type,
             identity,
             limits: link.limits,
+            limiter: Arc::clone(&place.limiter),
         };
         let own = Arc::clone(&shared.own);
         let end = ProviderEnd { socket: provider.subscribe(), stale: Arc::clone(&stale), own };
-        let edge = Edge::start(&shared.workers, spec, end, Arc::clone(counters), &shared.budget);
+        let edge = Edge::start(&shared.workers, spec, end, Arc::clone(&place.counters), &shared.budget);
         let meta = fdstore::Meta { place: entry.clone(), inode, socket_type: link.unix.socket_type };
         match edge.listener_dup() {
             Ok(listener) => shared.fdstore.put(link.key.id(), meta, listener),
             Err(error) => {
-                tracing::warn!(link = %link.key, %error, "cannot save the listener for a successor");
+                limited!(warn, place.limiter, "save", link = %link.key, %error,
+                    "cannot save the listener for a successor");
             }
         }
         Ok(Self {
@@ -114,6 +118,7 @@ impl Planted {
             provider,
             stale,
             watch,
+            limiter: Arc::clone(&place.limiter),
         })
     }
 
@@ -155,7 +160,8 @@ impl Planted {
         if let Err(error) = self.container.unplant(&self.key.target, &self.inode).await
             && !super::is_gone(&error)
         {
-            tracing::warn!(link = %self.key, error = %crate::mesh::chain(&error), "cannot remove the injected socket");
+            limited!(warn, self.limiter, "remove", link = %self.key, error = %crate::mesh::chain(&error),
+                "cannot remove the injected socket");
         }
         shared.ledger.forget(&self.entry);
         shared.fdstore.del(self.key.id());

@@ -13,10 +13,11 @@ use super::accept::Listener;
 use super::link::{LinkShared, LinkState, next_number};
 use crate::graph::{Identity, Limits, SocketType};
 use crate::ids::LinkId;
-use crate::mesh::OwnSockets;
 use crate::mesh::edge::workers::{Command, Inbox};
 use crate::mesh::edge::{FdBudget, LinkCounters, Workers};
 use crate::mesh::inject::ProviderSocket;
+use crate::mesh::limiter::limited_in;
+use crate::mesh::{Limiter, OwnSockets};
 use crate::sys::scm::Sender;
 
 /// What an edge is to do.
@@ -38,6 +39,8 @@ pub struct EdgeSpec {
     pub identity: Identity,
     /// Limits.
     pub limits: Limits,
+    /// For what is logged about the link.
+    pub limiter: Arc<Limiter>,
 }
 
 /// Where the provider is.
@@ -91,6 +94,7 @@ impl Edge {
             identity: spec.identity,
             role: Sender { pid: std::process::id(), uid: spec.identity.uid, gid: spec.identity.gid },
             limits: spec.limits,
+            limiter: spec.limiter,
             own,
             counters,
             share: budget.share(),
@@ -142,7 +146,14 @@ impl Edge {
         };
         let rest = tokio::time::timeout(grace, emptied).await.map_or_else(|_| self.open(), |()| 0);
         if rest > 0 {
-            tracing::warn!(parent: &link.span, rest, "the time to drain is over, closing connections");
+            limited_in!(
+                warn,
+                &link.span,
+                link.limiter,
+                "drain",
+                rest,
+                "the time to drain is over, closing connections"
+            );
         }
         self.cut().await;
     }

@@ -14,12 +14,13 @@ use super::connector::{Connector, Job};
 use super::relay::{Relay, hang_up_only, left_nothing};
 use crate::graph::{Identity, Limits, SocketType};
 use crate::ids::LinkId;
-use crate::mesh::OwnSockets;
 use crate::mesh::edge::budget::{ConnectionPermit, LinkShare};
 use crate::mesh::edge::counters::LinkCounters;
 use crate::mesh::edge::workers::{Core, Key, Side, Slot, Timer, Token};
 use crate::mesh::inject::ProviderSocket;
 use crate::mesh::inject::role::{self, Blocking};
+use crate::mesh::limiter::limited_in;
+use crate::mesh::{Limiter, OwnSockets};
 use crate::sys::scm::Sender;
 
 /// First and longest pause between two tries to reach a provider whose socket is there.
@@ -38,6 +39,7 @@ pub(in crate::mesh::edge) struct LinkShared {
     pub(in crate::mesh::edge) limits: Limits,
     pub(super) own: Arc<OwnSockets>,
     pub(super) counters: Arc<LinkCounters>,
+    pub(super) limiter: Arc<Limiter>,
     pub(super) share: Arc<LinkShare>,
     pub(in crate::mesh::edge) span: tracing::Span,
     pub(super) open: AtomicUsize,
@@ -59,9 +61,9 @@ impl LinkShared {
     }
 
     /// Counts and tells of a connection that could not be made.
-    pub(in crate::mesh::edge) fn failed(&self, what: &str, error: &dyn std::error::Error) {
+    pub(in crate::mesh::edge) fn failed(&self, what: &'static str, error: &dyn std::error::Error) {
         self.counters.failed.fetch_add(1, Ordering::Relaxed);
-        tracing::warn!(parent: &self.span, %error, "{what}");
+        limited_in!(warn, &self.span, self.limiter, what, %error, "{what}");
     }
 }
 
@@ -331,7 +333,9 @@ impl LinkState {
         if let Err(error) = self.connector.submit(job) {
             self.connecting = None;
             self.waiting.push_front(key);
-            tracing::warn!(parent: &self.shared.span, %error, "cannot start a thread to wait for the provider");
+            let span = &self.shared.span;
+            limited_in!(warn, span, self.shared.limiter, "thread", %error,
+                "cannot start a thread to wait for the provider");
             self.back_off.grow(core.now());
         }
     }
@@ -372,7 +376,8 @@ impl LinkState {
             None => "its socket does not exist: start the provider or raise connect_timeout",
             Some(_) => "it does not accept: does it listen, and is its backlog large enough?",
         };
-        tracing::warn!(parent: &self.shared.span, ?after, "gave up waiting for the provider: {why}");
+        let span = &self.shared.span;
+        limited_in!(warn, span, self.shared.limiter, why, ?after, "gave up waiting for the provider: {why}");
     }
 
     /// A held consumer has closed its end.
