@@ -219,6 +219,22 @@ fn a_planted_socket_that_is_moved_is_not_followed() {
     });
 }
 
+#[test]
+fn a_planted_socket_whose_directory_is_moved_is_dead() {
+    run(|sandbox| {
+        let pair = Pair::start(sandbox);
+        pair.consumer.rename("/run/pv", "/run/away");
+        eventually("a new one is planted", || ensure(pair.consumer.exists(pair.link.target()), "not yet"));
+        pair.mesh.wait(&pair.link, "up");
+        let moved = "/run/away/services/raw.sock";
+        assert!(pair.consumer.try_connect(moved, Kind::Stream).is_err());
+        pair.mesh.apply(&[]);
+        pair.mesh.wait_gone(&pair.link);
+        assert!(!pair.consumer.exists(pair.link.target()));
+        assert!(pair.consumer.exists(moved));
+    });
+}
+
 /// How often the mesh has to plant while the consumer swaps, and how often it swaps each time. The race
 /// within the process is longer by far; this one has all of the program in it.
 const ROUNDS: usize = 50;
