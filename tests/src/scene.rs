@@ -163,3 +163,15 @@ pub fn wait_accepted(engine: &Engine) {
         ensure(status["refused"].is_null(), status)
     });
 }
+
+/// Waits until the audit log has this many entries: an entry is on the disk a little after what it tells
+/// of is in force. Gives them.
+#[track_caller]
+pub fn wait_audit(engine: &Engine, count: usize) -> Vec<Value> {
+    eventually(format_args!("{count} entries of the audit log"), || {
+        let entries = engine.get("/audit");
+        let list = entries.as_array().cloned().unwrap_or_default();
+        ensure(list.len() == count, &entries)?;
+        Ok::<_, String>(list)
+    })
+}

@@ -48,9 +48,26 @@ impl Stream {
         (!part.is_empty()).then_some(())
     }
 
+    /// Reads until a graph is as wanted; gives it, and how many lines it took.
+    #[track_caller]
+    pub fn until_graph(&mut self, wanted: impl Fn(&Value) -> bool) -> (Value, usize) {
+        let mut lines = 1;
+        loop {
+            let graph = self.next().or_fail("the stream ended");
+            if wanted(&graph) {
+                return (graph, lines);
+            }
+            lines += 1;
+        }
+    }
+}
+
+impl Iterator for Stream {
+    type Item = Value;
+
     /// The next graph; `None` where the server ended the stream as it should.
     #[track_caller]
-    pub fn next(&mut self) -> Option<Value> {
+    fn next(&mut self) -> Option<Value> {
         loop {
             if let Some(at) = self.text.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.text.drain(..=at).collect();
@@ -68,19 +85,6 @@ impl Stream {
             }
             self.text.extend(self.raw.drain(..size));
             self.raw.drain(..2);
-        }
-    }
-
-    /// Reads until a graph is as wanted; gives it, and how many lines it took.
-    #[track_caller]
-    pub fn until_graph(&mut self, wanted: impl Fn(&Value) -> bool) -> (Value, usize) {
-        let mut lines = 1;
-        loop {
-            let graph = self.next().or_fail("the stream ended");
-            if wanted(&graph) {
-                return (graph, lines);
-            }
-            lines += 1;
         }
     }
 }

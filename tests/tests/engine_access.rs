@@ -187,3 +187,19 @@ fn root_of_a_plain_container_gets_nothing_of_the_sockets_between_engine_and_mesh
         scene.echoes();
     });
 }
+
+#[test]
+fn a_container_that_holds_connections_without_end_does_not_lock_the_host_out() {
+    run(|sandbox| {
+        let state = State::pair(sandbox);
+        state.add("plain", |run| with_control_socket(run, sandbox));
+        let scene = Scene::of(sandbox, state);
+        let plain = scene.engine.agent("plain");
+        let path = format!("{CONTROL_DIR}/pv-ctrl");
+        // More than the server takes in all, and fewer than fit into its backlog as well.
+        let held: Vec<_> = (0..600).map(|_| plain.connect(&path)).collect();
+        assert_eq!(scene.engine.action("containers/server", "stop").status, 200);
+        scene.engine.wait_link("client", "waiting");
+        assert_eq!(held.len(), 600);
+    });
+}

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 use xconnect_tests::process::{self, Process};
 use xconnect_tests::scene::{
-    TARGET, call_from, printed, pvcontrol, revision, wait_refused, with_control_socket,
+    TARGET, call_from, printed, pvcontrol, revision, wait_audit, wait_refused, with_control_socket,
 };
 use xconnect_tests::{Container, Engine, OrFail, Scene, State, ensure, eventually, programs, run};
 
@@ -123,6 +123,7 @@ fn revision_and_audit_tell_what_is_in_force_and_what_is_refused() {
         assert_eq!(output.status.code(), Some(70), "{output:?}");
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(told.contains("client/run.json: type: is missing"), "{told}");
+        wait_audit(engine, 2);
         let all = json_of(engine, &["audit"]);
         assert_eq!(all.as_array().unwrap().len(), 2);
         assert_eq!(json_of(engine, &["audit", "--since", "1"])[0]["event"], "refused");

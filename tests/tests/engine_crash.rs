@@ -251,7 +251,7 @@ fn a_second_engine_in_the_same_run_directory_is_refused() {
         let (code, text) = second(sandbox, &scene.state);
         assert_eq!(code, Some(1), "{text}");
         let expected =
-            format!("another instance (pid {}) already runs in this run directory", scene.engine.pid());
+            format!("another pv-appengine (pid {}) already runs in this run directory", scene.engine.pid());
         assert!(text.contains(&expected), "{text}");
         assert_eq!((scene.pids(), scene.mesh()), pids);
         scene.echoes();
@@ -262,9 +262,10 @@ fn a_second_engine_in_the_same_run_directory_is_refused() {
 fn second(sandbox: &Sandbox, state: &State) -> (Option<i32>, String) {
     let log = sandbox.path().join("second.log");
     let mut command = engine::command(sandbox.path(), &state.dir, &sandbox.cgroup_name());
-    let mut child = command.stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
+    let mut child =
+        command.stderr(std::fs::File::create(&log).or_fail("log")).spawn().or_fail("pv-appengine");
     let code = process::wait(&mut child).code();
-    (code, std::fs::read_to_string(&log).unwrap())
+    (code, std::fs::read_to_string(&log).or_fail("log"))
 }
 
 #[test]

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use xconnect_tests::http::{self, Response};
 use xconnect_tests::process::Process;
 use xconnect_tests::scene::{revision, wait_accepted, wait_refused};
-use xconnect_tests::{Kind, Scene, Socket, State, hostile, run};
+use xconnect_tests::{Kind, OrFail, Scene, Socket, State, hostile, run};
 
 /// What must be the same before and after.
 #[derive(Debug, PartialEq)]
@@ -29,7 +29,7 @@ impl Standing {
             mesh: scene.mesh(),
             engine: scene.engine.pid(),
             revision: revision(&scene.engine),
-            audit: scene.engine.get("/audit").as_array().unwrap().len(),
+            audit: scene.engine.get("/audit").as_array().or_fail("audit").len(),
         }
     }
 }
@@ -108,16 +108,15 @@ fn a_value_of_the_wrong_type_is_told_by_its_place() {
                     assert!(detail.starts_with(&format!("{field}: ")), "{what}: {response:?}");
                 }
             }
-            let mut unknown = json!({"pid": 1});
-            if path != "/containers/new" {
-                unknown = json!({"action": "stop", "type": "ready"});
-            }
+            let unknown = match path {
+                "/containers/new" => json!({"pid": 1, "manifest": {}}),
+                "/signal" => json!({"type": "ready", "now": true}),
+                _ => json!({"action": "stop", "now": true}),
+            };
             let response = scene.engine.call(method, path, unknown.to_string());
-            assert_eq!(
-                response.status,
-                if path == "/containers/new" { 422 } else { 400 },
-                "{unknown}: {response:?}"
-            );
+            assert_eq!(response.status, 400, "{unknown}: {response:?}");
+            let detail = response.json()["Detail"].as_str().unwrap_or_default().to_owned();
+            assert!(detail.contains("unknown field"), "{unknown}: {response:?}");
         }
         assert_eq!(Standing::of(&scene), before);
         scene.echoes();
@@ -156,8 +155,8 @@ fn bytes_that_are_no_request_harm_nobody() {
 /// The good manifests of a directory.
 fn copy(from: &Path, to: &Path) {
     for file in ["client/run.json", "server/run.json", "server/services.json"] {
-        fs::create_dir_all(to.join(file).parent().unwrap()).unwrap();
-        fs::copy(from.join(file), to.join(file)).unwrap();
+        fs::create_dir_all(to.join(file).parent().or_fail(file)).or_fail(file);
+        fs::copy(from.join(file), to.join(file)).or_fail(file);
     }
 }
 
@@ -169,12 +168,12 @@ fn with_each(scene: &Scene, sandbox: &xconnect_tests::Sandbox, spoilt: Vec<(Stri
         copy(dir, &bad);
         for (file, spoil) in &files {
             let path = bad.join(file);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::create_dir_all(path.parent().or_fail(file)).or_fail(file);
             spoil(&path);
         }
         let good = sandbox.path().join("good");
-        fs::rename(dir, &good).unwrap();
-        fs::rename(&bad, dir).unwrap();
+        fs::rename(dir, &good).or_fail("swap");
+        fs::rename(&bad, dir).or_fail("swap");
         let errors = wait_refused(&scene.engine);
         for (file, _) in &files {
             let told = errors
@@ -182,8 +181,8 @@ fn with_each(scene: &Scene, sandbox: &xconnect_tests::Sandbox, spoilt: Vec<(Stri
                 .any(|error| error.starts_with(&format!("{file}: ")) && error.len() > file.len() + 8);
             assert!(told, "{name}: nothing of {file} in {errors:?}");
         }
-        fs::rename(dir, &bad).unwrap();
-        fs::rename(&good, dir).unwrap();
+        fs::rename(dir, &bad).or_fail("swap");
+        fs::rename(&good, dir).or_fail("swap");
         wait_accepted(&scene.engine);
     }
 }
@@ -192,9 +191,9 @@ type Spoil = Box<dyn Fn(&Path)>;
 
 /// Apart from the audit log, which grows by each refusal.
 #[track_caller]
-fn assert_same(scene: &Scene, before: Standing) {
+fn assert_same(scene: &Scene, before: &Standing) {
     let after = Standing::of(scene);
-    assert_eq!(Standing { audit: before.audit, ..after }, before);
+    assert_eq!(&Standing { audit: before.audit, ..after }, before);
 }
 
 #[test]
@@ -213,7 +212,7 @@ fn no_document_in_the_place_of_a_manifest_changes_anything() {
         });
         with_each(&scene, sandbox, spoilt.collect());
         connection.echo(b"all the time");
-        assert_same(&scene, before);
+        assert_same(&scene, &before);
         scene.echoes();
     });
 }
@@ -266,7 +265,7 @@ fn a_value_of_the_wrong_type_in_a_manifest_is_told_by_its_place() {
         for place in &places {
             assert!(errors.iter().any(|error| error.starts_with(place)), "no {place} in {errors:#?}");
         }
-        assert_same(&scene, before);
+        assert_same(&scene, &before);
         scene.echoes();
     });
 }
@@ -276,7 +275,8 @@ fn what_is_no_file_in_the_place_of_a_manifest_is_refused_and_hangs_nobody() {
     run(|sandbox| {
         let scene = Scene::start(sandbox);
         let before = Standing::of(&scene);
-        let kinds: [(&str, fn(&Path)); 6] = [
+        type Kind = (&'static str, fn(&Path));
+        let kinds: [Kind; 6] = [
             ("a FIFO", |path| {
                 rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, 0o600.into(), 0)
                     .unwrap();
@@ -293,7 +293,7 @@ fn what_is_no_file_in_the_place_of_a_manifest_is_refused_and_hangs_nobody() {
             (name.to_owned(), files.map(spoil).into())
         });
         with_each(&scene, sandbox, spoilt.collect());
-        assert_same(&scene, before);
+        assert_same(&scene, &before);
         scene.echoes();
     });
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use xconnect_tests::process::{self, Process};
-use xconnect_tests::scene::{SERVICE, TARGET};
+use xconnect_tests::scene::{SERVICE, TARGET, wait_audit};
 use xconnect_tests::{Container, Engine, Scene, State, ensure, eventually, run};
 
 fn provides(name: &str) -> Value {
@@ -62,8 +62,7 @@ fn a_registered_container_consumes_until_it_is_taken_off() {
             eventually("the socket is removed", || ensure(!external.exists(TARGET), "it is there"));
             assert!(process::start_time(external.pid()) > 0, "it runs on");
         }
-        let events: Vec<_> =
-            engine.get("/audit").as_array().unwrap().iter().map(|e| e["event"].clone()).collect();
+        let events: Vec<_> = wait_audit(engine, 5).iter().map(|e| e["event"].clone()).collect();
         assert_eq!(events, ["applied", "registered", "unregistered", "registered", "unregistered"]);
         let entry = &engine.get("/audit")[1];
         assert_eq!(entry["author"], json!({"via": "control socket", "uids": [0], "pid": std::process::id()}));
@@ -206,8 +205,37 @@ fn refused_manifests_are_told_with_file_and_place() {
         refused("a%2Fb", requires("raw"), "name");
         refused("%20", requires("raw"), "name");
         assert!(engine.find("/containers", "ext").is_err());
-        assert_eq!(engine.get("/audit").as_array().unwrap().len(), 1);
+        wait_audit(engine, 1);
         assert_eq!(scene.link()["status"], "up");
         assert_eq!(engine.agent("server").list("/run"), ["pod.sock", SERVICE.trim_start_matches("/run/")]);
+    });
+}
+
+#[test]
+fn a_registered_container_gives_way_to_the_state_directory_and_can_come_back() {
+    run(|sandbox| {
+        let scene = Scene::start(sandbox);
+        let engine = &scene.engine;
+        let external = Container::start(sandbox);
+        register(engine, "ext", external.pid(), &requires("raw"));
+        engine.wait_link("ext", "up");
+        scene.state.add_consumer("ext", &json!([{"name": "raw", "target": TARGET}]));
+        eventually("the engine's own runs", || {
+            ensure(engine.running("ext") != external.pid(), "the registered one")?;
+            let link = engine.wait_link("ext", "up");
+            ensure(link["consumer_pid"] == engine.running("ext"), link)
+        });
+        assert!(Process::open(external.pid()).unwrap().is_alive());
+        eventually("the registered one has lost its socket", || {
+            ensure(!external.exists(TARGET), "it is there")
+        });
+        assert_eq!(engine.call("DELETE", "/containers/ext", "").status, 409);
+
+        std::fs::remove_dir_all(scene.state.dir.join("ext")).unwrap();
+        wait_gone(engine, "ext");
+        register(engine, "ext", external.pid(), &requires("raw"));
+        assert_eq!(engine.wait_link("ext", "up")["consumer_pid"], external.pid());
+        unregister(engine, "ext");
+        wait_gone(engine, "ext");
     });
 }

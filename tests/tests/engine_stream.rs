@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 use xconnect_tests::scene::{revision, wait_revision_after};
-use xconnect_tests::{Engine, Scene, State, Stream, run};
+use xconnect_tests::{Engine, OrFail, Scene, State, Stream, run};
 
 fn pid(graph: &Value, end: &str) -> i64 {
-    graph[0][end].as_i64().unwrap()
+    graph[0][end].as_i64().or_fail(end)
 }
 
 #[test]

@@ -18,7 +18,7 @@ const LOOK: Duration = Duration::from_millis(250);
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another instance runs.
-    #[error("another instance{} already runs in this run directory: it holds {}", holder(.pid), path.display())]
+    #[error("another {}{} already runs in this run directory: it holds {}", program(path), holder(.pid), path.display())]
     Held {
         /// The lock file.
         path: PathBuf,
@@ -33,6 +33,11 @@ pub enum LockError {
         /// The error.
         source: io::Error,
     },
+}
+
+/// The program whose lock it is: each has one of its own name.
+fn program(path: &Path) -> String {
+    path.file_stem().map_or_else(|| "instance".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
 fn holder(pid: &Option<u32>) -> String {
@@ -86,25 +91,52 @@ impl InstanceLock {
     }
 }
 
+/// What can be said about a lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Held {
+    /// Nobody holds it.
+    Free,
+    /// A living process does.
+    By(Holder),
+    /// Its holder is gone, and a process that has a duplicate of its descriptor is not.
+    After(Holder),
+    /// It is held, and does not say by whom, or not yet.
+    Unnamed,
+}
+
+/// Looks who holds the lock at `path`.
+///
+/// # Errors
+/// It cannot be read.
+pub fn look(path: &Path) -> io::Result<Held> {
+    let mut file = match open(path, false) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Held::Free),
+        Err(error) => return Err(error),
+    };
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(Held::Free),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(match read(&mut file) {
+            Some(holder) if process::is_alive(holder.pid, holder.start) => Held::By(holder),
+            Some(holder) => Held::After(holder),
+            None => Held::Unnamed,
+        }),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// The living process that holds the lock at `path`, if one does.
 ///
 /// # Errors
 /// The lock is held, but the file does not name a living process yet, or it cannot be read.
 pub fn find_holder(path: &Path) -> io::Result<Option<Holder>> {
-    let mut file = match open(path, false) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
-        Ok(()) => Ok(None),
-        Err(rustix::io::Errno::WOULDBLOCK) => {
-            let found = read(&mut file).filter(|holder| process::is_alive(holder.pid, holder.start));
-            found.map(Some).ok_or_else(|| {
-                io::Error::new(io::ErrorKind::InvalidData, "is locked, but does not say by which process")
-            })
+    match look(path)? {
+        Held::Free => Ok(None),
+        Held::By(holder) => Ok(Some(holder)),
+        Held::After(_) | Held::Unnamed => {
+            let text = "is locked, but does not say by which process";
+            Err(io::Error::new(io::ErrorKind::InvalidData, text))
         }
-        Err(error) => Err(error.into()),
     }
 }
 
@@ -139,7 +171,10 @@ mod tests {
         assert_eq!(find_holder(&path).unwrap(), None);
         let lock = InstanceLock::acquire(&path).unwrap();
         let error = InstanceLock::acquire(&path).unwrap_err();
-        assert!(error.to_string().contains(&format!("(pid {}) already runs", std::process::id())), "{error}");
+        assert!(
+            error.to_string().starts_with(&format!("another x (pid {}) already runs", std::process::id())),
+            "{error}"
+        );
         assert_eq!(find_holder(&path).unwrap().unwrap().pid, std::process::id());
         drop(lock);
         assert_eq!(find_holder(&path).unwrap(), None);

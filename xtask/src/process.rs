@@ -66,6 +66,12 @@ impl Process {
         line.split_whitespace().next().and_then(|number| number.parse().ok()).context(path)
     }
 
+    /// Threads.
+    pub(crate) fn threads(&self) -> anyhow::Result<usize> {
+        let path = format!("/proc/{}/task", self.pid);
+        Ok(fs::read_dir(&path).context(path)?.count())
+    }
+
     /// Open descriptors.
     pub(crate) fn descriptors(&self) -> anyhow::Result<usize> {
         let path = format!("/proc/{}/fd", self.pid);

@@ -27,7 +27,7 @@ struct Args {
     #[arg(long, env = "XCONNECT_STATE", default_value = "/var/lib/xconnect", value_name = "DIR")]
     state: PathBuf,
     /// Directory for sockets, locks, logs and what is known of running containers
-    #[arg(long, env = "XCONNECT_RUN_DIR", default_value = "/run/pantavisor/pv", value_name = "DIR")]
+    #[arg(long, env = "XCONNECT_RUN_DIR", default_value = engine::DEFAULT_RUN_DIR, value_name = "DIR")]
     run_dir: PathBuf,
     /// The mesh's program, or "none" where something else runs it [default: pv-xconnect beside this program]
     #[arg(long, value_name = "PATH")]
@@ -35,9 +35,10 @@ struct Args {
     /// Directory for the audit log and the state that was applied last [default: .xconnect in the state directory]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Folder of the containers' cgroups, below each controller's root
-    #[arg(long, default_value = "xconnect", value_name = "NAME", value_parser = cgroup_name)]
-    cgroup_root: String,
+    /// Folder of the containers' cgroups, below each controller's root; one engine's own [default: xconnect, with
+    /// a hash of the run directory where that is not the usual one]
+    #[arg(long, value_name = "NAME", value_parser = cgroup_name)]
+    cgroup_root: Option<String>,
     /// Seconds that a container may take to end before it is killed
     #[arg(long, default_value_t = 5.0, value_name = "SECONDS", value_parser = seconds)]
     stop_grace: f64,
@@ -81,10 +82,10 @@ impl Args {
         }
         Ok(Config {
             data_dir: self.data_dir.unwrap_or_else(|| engine::default_data_dir(&self.state)),
+            cgroup_root: self.cgroup_root.unwrap_or_else(|| engine::default_cgroup_root(&self.run_dir)),
             state: self.state,
             run_dir: self.run_dir,
             xconnect,
-            cgroup_root: self.cgroup_root,
             stop_grace: Duration::from_secs_f64(self.stop_grace),
         })
     }

@@ -1,7 +1,25 @@
 //! What the operator may choose about the engine.
 
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use sha2::{Digest as _, Sha256};
+
+/// The run directory that an engine has unless the operator names another.
+pub const DEFAULT_RUN_DIR: &str = "/run/pantavisor/pv";
+
+/// The cgroup folder of an engine with this run directory, unless the operator names another. Two
+/// engines must not share one: each would take the other's containers for leftovers of its own.
+#[must_use]
+pub fn default_cgroup_root(run_dir: &Path) -> String {
+    if run_dir == Path::new(DEFAULT_RUN_DIR) {
+        return "xconnect".to_owned();
+    }
+    let digest = Sha256::digest(run_dir.as_os_str().as_bytes());
+    let hash: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    format!("xconnect-{hash}")
+}
 
 /// Options of the engine.
 #[derive(Debug, Clone)]
@@ -60,5 +78,18 @@ impl Config {
         self.data_dir = absolute(&self.data_dir)?;
         self.xconnect = self.xconnect.as_deref().map(absolute).transpose()?;
         Ok(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn engines_with_their_own_run_directories_have_their_own_cgroups() {
+        assert_eq!(default_cgroup_root(Path::new(DEFAULT_RUN_DIR)), "xconnect");
+        let (one, two) = (default_cgroup_root(Path::new("/run/a")), default_cgroup_root(Path::new("/run/b")));
+        assert_ne!(one, two);
+        assert_eq!(one, default_cgroup_root(Path::new("/run/a")));
     }
 }

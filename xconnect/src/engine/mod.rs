@@ -15,6 +15,7 @@ mod fdstore;
 mod follow;
 mod hub;
 mod process;
+mod regular;
 mod run;
 pub mod runtime;
 pub mod shim;
@@ -22,9 +23,9 @@ mod state;
 pub mod supervisor;
 
 use crate::api::error::chain;
+pub use crate::sys::limits::prepare_process;
 
 pub use check::{Checked, check};
-pub use config::Config;
-pub use process::prepare_process;
+pub use config::{Config, DEFAULT_RUN_DIR, default_cgroup_root};
 pub use run::{Asked, Error, run};
 pub use state::default_data_dir;

@@ -1,12 +1,13 @@
 //! All containers: what is wanted of them, whose turn it is, and what can be said about them.
 
+mod error;
 mod groups;
 mod membership;
+mod requests;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
-use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,15 +16,16 @@ use tokio::sync::{broadcast, watch};
 use tokio::task::JoinSet;
 
 use super::container::{
-    Action, ActionError, Actor, Command, ContainerSpec, ContainerStatus, Context, Desired, Exit, GroupStatus,
-    Handle, RuntimeSpec, State, StatusGoal, decide,
+    Actor, Command, ContainerSpec, ContainerStatus, Context, Desired, Exit, GroupStatus, Handle, RuntimeSpec,
 };
 use super::runtime::cgroup;
 use super::runtime::files::ContainerDir;
 use super::shim::ShimCommand;
-use crate::graph::{Presence, ProcessId};
+use crate::graph::Presence;
 use crate::ids::ContainerName;
-use crate::sys::process;
+
+pub use error::{Error, RegisterError, SignalError};
+use groups::Plan;
 
 /// How the engine is set up.
 #[derive(Debug, Clone)]
@@ -94,43 +96,6 @@ pub enum Event {
     },
 }
 
-/// Why the supervisor cannot be started.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// Its directory cannot be made or read.
-    #[error("cannot use {}: {source}", path.display())]
-    RunDir {
-        /// The directory.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-}
-
-/// Why a container's `ready` was refused. The text is Pantavisor's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("Signal not expected from this platform")]
-pub struct SignalError;
-
-/// Why a container of another runtime could not be registered or unregistered.
-#[derive(Debug, thiserror::Error)]
-pub enum RegisterError {
-    /// The embedded runtime runs a container of that name.
-    #[error("container {0} is run by this engine")]
-    Ours(ContainerName),
-    /// Nobody registered it.
-    #[error("Container not found")]
-    NotFound,
-    /// Its process cannot be watched.
-    #[error("process {pid}: {source}")]
-    Process {
-        /// The process.
-        pid: u32,
-        /// Why.
-        source: io::Error,
-    },
-}
-
 /// Whether containers end with the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopContainers {
@@ -154,12 +119,28 @@ struct Entry {
     origin: Origin,
 }
 
+/// All containers, and whether anything may be wanted of them.
+#[derive(Default)]
+struct Entries {
+    all: BTreeMap<ContainerName, Entry>,
+    phase: Phase,
+}
+
+/// Under the lock of the containers, so that nothing is sent to one of them after it was told to end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Phase {
+    #[default]
+    Serving,
+    /// [`Supervisor::shutdown`] has begun.
+    Ending,
+}
+
 struct Shared {
     context: Arc<Context>,
-    entries: Mutex<BTreeMap<ContainerName, Entry>>,
+    entries: Mutex<Entries>,
     groups: Mutex<groups::Groups>,
-    /// Bumped when the groups have to be gone through again.
-    plan: watch::Sender<u64>,
+    /// Sent when the groups have to be gone through again.
+    plan: watch::Sender<Plan>,
 }
 
 /// A handle to all containers; clones are the same supervisor. When the last one is dropped, the
@@ -193,7 +174,7 @@ impl Supervisor {
             context,
             entries: Mutex::default(),
             groups: Mutex::default(),
-            plan: watch::Sender::new(0),
+            plan: watch::Sender::new(Plan::InOrder),
         });
         let mut tasks = JoinSet::new();
         tasks.spawn(groups::start_in_order(Arc::clone(&shared)));
@@ -201,9 +182,14 @@ impl Supervisor {
     }
 
     /// Makes these containers the wanted ones: others are stopped, changed ones started anew, new ones
-    /// started in the order of the groups. Returns at once.
+    /// started in the order of the groups. Returns at once. Once the engine is ending this does nothing:
+    /// the next one sees for itself what is wanted.
     pub fn apply(&self, desired: Desired) {
-        let mut entries = lock(&self.shared.entries);
+        let mut guard = lock(&self.shared.entries);
+        if guard.phase == Phase::Ending {
+            return;
+        }
+        let entries = &mut guard.all;
         entries.retain(|_, entry| !entry.handle.view().gone);
         let wanted: BTreeMap<_, _> =
             desired.containers.into_iter().map(|spec| (spec.name.clone(), spec)).collect();
@@ -230,8 +216,8 @@ impl Supervisor {
                 entry.origin = Origin::Revision;
             }
         }
-        drop(entries);
-        self.shared.plan.send_modify(|version| *version += 1);
+        self.shared.plan.send_replace(Plan::InOrder);
+        drop(guard);
         self.shared.context.bump();
     }
 
@@ -241,7 +227,7 @@ impl Supervisor {
         let mut changed = self.subscribe();
         loop {
             changed.borrow_and_update();
-            let settled = lock(&self.shared.entries).values().all(|entry| {
+            let settled = lock(&self.shared.entries).all.values().all(|entry| {
                 let view = entry.handle.view();
                 let registering = view.spec.runtime == RuntimeSpec::External && view.pending > 0;
                 view.gone || (view.adopted && !registering)
@@ -268,7 +254,7 @@ impl Supervisor {
     }
 
     fn handle(&self, name: &ContainerName) -> Option<Handle> {
-        let handle = lock(&self.shared.entries).get(name)?.handle.clone();
+        let handle = lock(&self.shared.entries).all.get(name)?.handle.clone();
         let gone = handle.view().gone;
         (!gone).then_some(handle)
     }
@@ -277,7 +263,7 @@ impl Supervisor {
     #[must_use]
     pub fn snapshot(&self) -> Vec<ContainerStatus> {
         let entries = lock(&self.shared.entries);
-        let views = entries.values().map(|entry| entry.handle.view()).filter(|view| !view.gone);
+        let views = entries.all.values().map(|entry| entry.handle.view()).filter(|view| !view.gone);
         views.map(|view| view.status()).collect()
     }
 
@@ -307,111 +293,18 @@ impl Supervisor {
         process.map_or(Presence::NotRunning, Presence::Running)
     }
 
-    /// Does what an operator asks for. Returns when it is decided, not when it is done.
-    ///
-    /// # Errors
-    /// [`ActionError`], with Pantavisor's texts.
-    pub fn action(&self, name: &ContainerName, action: Action) -> Result<(), ActionError> {
-        let handle = self.handle(name).ok_or(ActionError::NotFound)?;
-        {
-            let view = handle.view();
-            if view.spec.runtime == RuntimeSpec::External {
-                return Err(ActionError::External);
-            }
-            // With commands under way, the state is about to change; the task decides then.
-            let decided = decide(view.state, view.spec.restart_policy, action);
-            match decided {
-                Err(ActionError::System) => return Err(ActionError::System),
-                Err(error) if view.pending == 0 => return Err(error),
-                _ => {}
-            }
-        }
-        if handle.send(Command::Act(action)) { Ok(()) } else { Err(ActionError::NotFound) }
-    }
-
-    /// A container says that it is ready.
-    ///
-    /// # Errors
-    /// Nobody waits for that.
-    pub fn signal_ready(&self, name: &ContainerName) -> Result<(), SignalError> {
-        let handle = self.handle(name).ok_or(SignalError)?;
-        let expected = {
-            let view = handle.view();
-            view.spec.status_goal == StatusGoal::Ready
-                && matches!(view.state, State::Starting | State::Started | State::Ready)
-        };
-        if expected && handle.send(Command::Ready) { Ok(()) } else { Err(SignalError) }
-    }
-
-    /// Notes a container that another runtime runs; its end is watched, and never brought about.
-    ///
-    /// # Errors
-    /// The name is one of ours, or the process is not there.
-    pub fn register(&self, spec: ContainerSpec, process_id: ProcessId) -> Result<(), RegisterError> {
-        let failed = |source| RegisterError::Process { pid: process_id.pid, source };
-        let start = process::start_time(process_id.pid).map_err(failed)?;
-        let start = process_id.start.unwrap_or(start);
-        process::open_verified(process_id.pid, start).map_err(failed)?;
-        let name = spec.name.clone();
-        let spec = ContainerSpec { runtime: RuntimeSpec::External, ..spec };
-        let mut entries = lock(&self.shared.entries);
-        let known = entries.get(&name).filter(|entry| !entry.handle.view().gone);
-        if known.is_some_and(|entry| entry.handle.view().spec.runtime != RuntimeSpec::External) {
-            return Err(RegisterError::Ours(name));
-        }
-        let known = known.map(|entry| entry.handle.clone());
-        let handle = match known {
-            Some(handle) if handle.send(Command::Update(Box::new(spec.clone()))) => handle,
-            _ => {
-                let handle = self.spawn(spec);
-                entries.insert(name, Entry { handle: handle.clone(), origin: Origin::Registered });
-                handle
-            }
-        };
-        handle.send(Command::Register(ProcessId { pid: process_id.pid, start: Some(start) }));
-        Ok(())
-    }
-
-    /// Forgets a container that another runtime ran.
-    ///
-    /// # Errors
-    /// The name is one of ours, or nobody's.
-    pub fn unregister(&self, name: &ContainerName) -> Result<(), RegisterError> {
-        let entries = lock(&self.shared.entries);
-        let entry =
-            entries.get(name).filter(|entry| !entry.handle.view().gone).ok_or(RegisterError::NotFound)?;
-        if entry.handle.view().spec.runtime != RuntimeSpec::External {
-            return Err(RegisterError::Ours(name.clone()));
-        }
-        let command = match entry.origin {
-            Origin::Registered => Command::Remove,
-            Origin::Revision => Command::Unregister,
-        };
-        entry.handle.send(command);
-        Ok(())
-    }
-
-    /// The container that a process of this host is in.
-    #[must_use]
-    pub fn container_of(&self, pid: u32) -> Option<ContainerName> {
-        let entries = lock(&self.shared.entries);
-        let homes = entries.iter().filter_map(|(name, entry)| {
-            let view = entry.handle.view();
-            Some(membership::Home { name, pid: view.process?.pid, mount_namespace: view.mount_namespace })
-        });
-        membership::find(pid, &homes.collect::<Vec<_>>()).cloned()
-    }
-
-    /// Ends supervising. With [`StopContainers::Yes`] it returns when all containers are gone.
+    /// Ends supervising. With [`StopContainers::Yes`] it returns when all containers are gone. Whatever
+    /// is asked for from now on is refused.
     pub async fn shutdown(&self, containers: StopContainers) {
         let command = || match containers {
             StopContainers::Yes => Command::Remove,
             StopContainers::Leave => Command::Leave,
         };
         let mut tasks = {
-            let entries = lock(&self.shared.entries);
-            self.shared.plan.send_modify(|version| *version = groups::OVER);
-            for entry in entries.values() {
+            let mut entries = lock(&self.shared.entries);
+            entries.phase = Phase::Ending;
+            self.shared.plan.send_replace(Plan::Over);
+            for entry in entries.all.values() {
                 entry.handle.send(command());
             }
             std::mem::take(&mut *lock(&self.tasks))

@@ -16,7 +16,6 @@ mod limiter;
 mod link;
 mod metrics;
 mod own;
-mod process;
 mod providers;
 mod reconcile;
 mod run;
@@ -26,10 +25,10 @@ mod source;
 pub(crate) use crate::api::error::chain;
 use crate::graph::{Forward, Link};
 
+pub use crate::sys::limits::prepare_process;
 pub use config::{Config, GraphFrom};
 pub use limiter::Limiter;
 pub use own::OwnSockets;
-pub use process::prepare_process;
 pub use run::{Error, run};
 
 /// Why bytes of a link that could go through the kernel go through user space.

@@ -10,7 +10,7 @@ use super::config::{Config, GraphFrom};
 use crate::sys::fs::{InodeId, entry_at_path};
 
 /// Where the mesh's and the engine's own sockets are.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct OwnSockets {
     paths: Vec<PathBuf>,
 }

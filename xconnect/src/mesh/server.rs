@@ -17,7 +17,7 @@ use super::metrics;
 use super::source::Health;
 use crate::api::error::ApiError;
 use crate::api::server::{
-    self, BindError, Bound, Handler, Limits, NamespaceId, Peer, Request, Response, StopSignal,
+    self, BindError, Bound, Handler, Limits, NamespaceId, Peer, Request, Response, StopSignal, Trust,
 };
 use crate::api::time::rfc3339;
 use crate::graph::wire::{self, LinkEntry};
@@ -115,6 +115,10 @@ fn entry(place: &Place, revision: Option<&str>) -> LinkEntry {
 }
 
 impl Handler for View {
+    fn trust(&self, peer: &Peer) -> Trust {
+        if peer.is_root_of(self.host) { Trust::Operator } else { Trust::Guest(format!("uid {}", peer.uid())) }
+    }
+
     fn handle(&self, peer: Arc<Peer>, request: Request) -> impl Future<Output = Response> + Send {
         let known = matches!(request.path.as_str(), "/status" | "/links" | "/metrics");
         let response = match (known, &request.method, request.path.as_str()) {

@@ -6,6 +6,7 @@
 
 pub mod cred;
 pub mod fs;
+pub mod limits;
 pub mod peer;
 pub mod pidfd;
 pub mod process;

@@ -47,8 +47,10 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<()
     match &options.what {
         What::Unix(options) => unix::run(workspace, &stop, options),
         What::Reaction(options) => {
-            build::programs(workspace)?;
-            build::examples(workspace)?;
+            if options.starts_containers() {
+                build::programs(workspace)?;
+                build::examples(workspace)?;
+            }
             reaction::run(workspace, &stop, options)
         }
         What::Footprint(options) => footprint::run(workspace, &stop, options),

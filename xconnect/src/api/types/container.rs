@@ -65,7 +65,7 @@ pub struct Container {
     /// What it asks for.
     #[serde(default)]
     pub consumes: Vec<Consumes>,
-    /// How it ended last: `exited 0`, `killed by signal 9`; an addition.
+    /// How it ended last: `exit code 0`, `killed by signal 9`; an addition.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_exit: Option<String>,
     /// Why it is not at its goal, where that is known; an addition.

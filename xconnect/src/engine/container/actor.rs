@@ -1,20 +1,23 @@
 //! The task of one container: it alone changes the container's state, one event at a time.
 
 mod adopt;
+mod command;
+mod external;
 mod start;
 mod stop;
+#[cfg(test)]
+mod tests;
 mod view;
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
 
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::Instant;
 
 use super::instance::{Event as RunEvent, Instance};
-use super::{Action, ContainerSpec, Exit, Record, Recovery, RuntimeSpec, State, StatusGoal, Step, decide};
+use super::{Action, ContainerSpec, Exit, Record, Recovery, State};
 use crate::engine::runtime::files::ContainerDir;
 use crate::engine::supervisor::{Config, Event};
 use crate::graph::ProcessId;
@@ -68,12 +71,19 @@ pub(crate) struct Handle {
 }
 
 impl Handle {
-    /// False if the task has ended.
+    /// False if the task has ended. How the container is wanted can be seen at once.
     pub(crate) fn send(&self, command: Command) -> bool {
         let mut view = self.view();
+        let wanted = match &command {
+            Command::Update(spec) => Some(spec.as_ref().clone()),
+            _ => None,
+        };
         let sent = !view.gone && self.tx.send(command).is_ok();
         if sent {
             view.pending += 1;
+            if let Some(wanted) = wanted {
+                view.spec = wanted;
+            }
         }
         sent
     }
@@ -98,6 +108,17 @@ enum Next {
     Remove,
 }
 
+/// Whether the task goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Life {
+    /// It looks after its container.
+    Serving,
+    /// The container is removed: the task ends, unless somebody wants the container again.
+    Removed,
+    /// The engine leaves, and the container runs on.
+    Leaving,
+}
+
 type Created = Result<Instance, String>;
 
 /// The task's own state.
@@ -113,23 +134,18 @@ pub(crate) struct Actor {
     reason: Option<String>,
     starting: Option<Pin<Box<dyn Future<Output = Created> + Send>>>,
     instance: Option<Instance>,
+    /// Another runtime's process, which is watched as soon as ours is gone.
+    registered: Option<ProcessId>,
     next: Next,
+    /// When the container is asked to end, where it could not hear it yet.
+    ask_at: Option<Instant>,
     kill_at: Option<Instant>,
     restart_at: Option<Instant>,
     /// When the present run began.
     started: Option<Instant>,
     /// When it arrived at its goal.
     goal_since: Option<Instant>,
-    /// True once the engine leaves.
-    leaving: bool,
-}
-
-/// What the task does after an event.
-#[derive(PartialEq, Eq)]
-enum Flow {
-    Continue,
-    /// The container is gone, or the engine leaves.
-    End,
+    life: Life,
 }
 
 impl Actor {
@@ -151,12 +167,14 @@ impl Actor {
             reason: None,
             starting: None,
             instance: None,
+            registered: None,
             next: Next::Recover,
+            ask_at: None,
             kill_at: None,
             restart_at: None,
             started: None,
             goal_since: None,
-            leaving: false,
+            life: Life::Serving,
         };
         (actor, handle)
     }
@@ -167,24 +185,29 @@ impl Actor {
         self.locked_view().adopted = true;
         self.publish();
         loop {
-            let flow = tokio::select! {
+            tokio::select! {
                 biased;
                 event = run_event(&mut self.instance) => self.on_run_event(event).await,
                 created = when_created(&mut self.starting) => self.on_created(created).await,
-                command = self.rx.recv() => {
-                    let flow = self.on_command(command.unwrap_or(Command::Leave)).await;
-                    // Shown before it counts as done: who waits for it must not see the state before it.
-                    self.publish();
-                    self.locked_view().pending -= 1;
-                    flow
-                }
+                command = self.rx.recv() => match command {
+                    Some(command) => {
+                        self.on_command(command).await;
+                        // Shown before it counts as done: who waits for it must not see the state before it.
+                        self.publish();
+                        self.locked_view().pending -= 1;
+                    }
+                    // Nobody is left to want anything.
+                    None => self.life = Life::Leaving,
+                },
+                () = at(self.ask_at) => self.ask(),
                 () = at(self.kill_at) => self.escalate().await,
                 () = at(self.restart_at) => {
                     self.restart_at = None;
-                    self.start().await
+                    self.start().await;
                 }
-            };
-            if flow == Flow::End && self.has_ended() {
+            }
+            // After every event: what was wanted of a removed container meanwhile may have been nothing.
+            if self.life != Life::Serving && self.has_ended() {
                 break;
             }
             self.publish();
@@ -195,7 +218,7 @@ impl Actor {
     /// that [`Handle::send`] takes, so that nothing is sent to a task that is gone.
     fn has_ended(&mut self) -> bool {
         let mut view = self.locked_view();
-        if view.pending > 0 && !self.leaving {
+        if view.pending > 0 && self.life != Life::Leaving {
             return false;
         }
         view.gone = true;
@@ -204,156 +227,32 @@ impl Actor {
         true
     }
 
-    async fn on_command(&mut self, command: Command) -> Flow {
-        match command {
-            Command::Turn => return self.on_turn().await,
-            Command::Act(action) => return self.on_action(action).await,
-            Command::Update(spec) => self.on_update(*spec).await,
-            Command::Ready => self.on_ready(),
-            Command::Register(process) => self.on_register(process),
-            Command::Unregister => self.forget_external("unregistered"),
-            Command::Remove => return self.stop(Next::Remove).await,
-            Command::Leave => {
-                self.leaving = true;
-                return Flow::End;
-            }
-        }
-        Flow::Continue
-    }
-
-    /// An operator's wish. Whether it is allowed was decided when it came in; the state may have moved
-    /// on meanwhile, so it is looked at again.
-    async fn on_action(&mut self, action: Action) -> Flow {
-        let Ok(step) = decide(self.state, self.spec.restart_policy, action) else { return Flow::Continue };
-        self.record.user_stopped = action == Action::Stop;
-        if action != Action::Stop {
-            self.recovery.reset();
-        }
-        self.save();
-        match step {
-            Step::Start => {
-                self.restart_at = None;
-                return self.start().await;
-            }
-            Step::Stop { restart } => {
-                return self.stop(if restart { Next::Restart } else { Next::Rest }).await;
-            }
-            Step::AfterStop { restart } if self.next != Next::Remove => {
-                self.next = if restart { Next::Restart } else { Next::Rest };
-            }
-            Step::Rest => {
-                self.restart_at = None;
-                self.set_state(State::Stopped);
-            }
-            Step::AfterStop { .. } | Step::Nothing => {}
-        }
-        Flow::Continue
-    }
-
-    async fn on_turn(&mut self) -> Flow {
-        let external = self.spec.runtime == RuntimeSpec::External;
-        match self.state {
-            _ if external => Flow::Continue,
-            State::None | State::Installed | State::Blocked
-                if self.spec.status_goal == StatusGoal::Mounted =>
-            {
-                self.set_state(State::Mounted);
-                Flow::Continue
-            }
-            State::None | State::Installed | State::Blocked => self.start().await,
-            State::Stopping if self.next == Next::Hold => {
-                self.next = Next::Restart;
-                Flow::Continue
-            }
-            _ => Flow::Continue,
-        }
-    }
-
-    /// The container is wanted differently: at once where that is possible, else by a new run.
-    async fn on_update(&mut self, spec: ContainerSpec) {
-        let same = spec.run_hash() == self.spec.run_hash();
-        let was_external = self.spec.runtime == RuntimeSpec::External;
-        self.recovery.policy = spec.recovery;
-        self.spec = spec;
-        self.locked_view().spec = self.spec.clone();
-        if same {
-            let removed = self.next == Next::Remove;
-            self.next = if removed { Next::Hold } else { self.next };
-            return;
-        }
-        self.recovery.reset();
-        self.record.user_stopped = false;
-        self.restart_at = None;
-        self.save();
-        if was_external {
-            self.forget_external("no longer run by another runtime");
-        }
-        // Without a run this waits for its turn at once.
-        let _ = self.stop(Next::Hold).await;
-    }
-
-    fn on_ready(&mut self) {
-        if self.spec.status_goal == StatusGoal::Ready && self.state == State::Started {
-            self.record.ready = true;
-            self.save();
-            self.set_state(State::Ready);
-        }
-    }
-
-    async fn on_run_event(&mut self, event: RunEvent) -> Flow {
+    async fn on_run_event(&mut self, event: RunEvent) {
         match event {
             RunEvent::InitGone => {
                 // Nobody can be reached there any more, though the run is not cleaned up yet.
+                self.ask_at = None;
                 self.kill_at = None;
                 self.set_state(State::Stopping);
-                Flow::Continue
             }
             RunEvent::ShimGone => {
                 tracing::warn!(container = %self.spec.name, "its shim was killed: its output and exit status are lost");
                 self.reason = Some("its shim was killed; its exit status will not be known".to_owned());
-                Flow::Continue
             }
             RunEvent::Over | RunEvent::OverAlone => {
-                let Some(instance) = self.instance.take() else { return Flow::Continue };
-                instance.finish();
-                if self.spec.runtime == RuntimeSpec::External || self.record.external.is_some() {
-                    self.forget_external("its process ended");
-                    return Flow::Continue;
+                let Some(instance) = self.instance.take() else { return };
+                if self.record.external.is_some() {
+                    return self.forget_external("its process ended");
                 }
                 let (exit, time) = self.learn_exit(&instance.id);
                 if event == RunEvent::OverAlone || exit == Exit::Unknown {
                     self.clean_up().await;
                 }
-                self.on_exit(exit, time).await
+                // Last: cleaning up may be what ended the shim.
+                instance.finish();
+                self.on_exit(exit, time).await;
             }
         }
-    }
-
-    fn on_register(&mut self, process: ProcessId) {
-        let Some(start) = process.start else { return };
-        match Instance::open(String::new(), process.pid, start, None) {
-            Ok(instance) => {
-                self.record.external = Some((process.pid, start));
-                self.record.ready = false;
-                self.save();
-                self.reason = None;
-                self.begin_run(instance);
-                self.context.report(Event::Started { name: self.spec.name.clone() });
-            }
-            Err(error) => self.reason = Some(format!("registered process {}: {error}", process.pid)),
-        }
-    }
-
-    /// Somebody else's container is gone, or is not ours to look at any more.
-    fn forget_external(&mut self, why: &str) {
-        self.instance = None;
-        self.record.external = None;
-        self.record.last_exit = Some((Exit::Unknown, SystemTime::now()));
-        self.save();
-        self.reason = Some(why.to_owned());
-        self.started = None;
-        self.set_state(State::Stopped);
-        self.context.report(Event::Exited { name: self.spec.name.clone(), exit: Exit::Unknown });
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::process::Child;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -17,9 +18,14 @@ pub(crate) struct Instance {
     pub(crate) id: String,
     pub(crate) process: ProcessId,
     init: Option<Watched>,
-    shim: Option<Watched>,
+    shim: Option<Shim>,
     /// Set while the shim is cleaning up.
     clean_up_until: Option<Instant>,
+}
+
+struct Shim {
+    pid: u32,
+    watched: Watched,
 }
 
 /// What happened to a run.
@@ -38,8 +44,9 @@ pub(crate) enum Event {
 impl Instance {
     /// A run with what is still there of it. A first process that is gone already is fine where there
     /// is a shim to tell about it.
-    pub(crate) fn open(id: String, pid: u32, start: u64, shim: Option<OwnedFd>) -> io::Result<Self> {
-        let shim = shim.map(Watched::new).transpose()?;
+    pub(crate) fn open(id: String, pid: u32, start: u64, shim: Option<(u32, OwnedFd)>) -> io::Result<Self> {
+        let watch = |(pid, shim)| Ok::<_, io::Error>(Shim { pid, watched: Watched::new(shim)? });
+        let shim = shim.map(watch).transpose()?;
         let init = match process::open_verified(pid, start) {
             Ok(fd) => Some(Watched::new(fd)?),
             Err(error) if error.kind() == io::ErrorKind::NotFound && shim.is_some() => None,
@@ -52,6 +59,11 @@ impl Instance {
     /// True while its first process is there, as far as it was seen.
     pub(crate) fn is_running(&self) -> bool {
         self.clean_up_until.is_none()
+    }
+
+    /// The pid of its shim, as long as there is one.
+    pub(crate) fn shim(&self) -> Option<u32> {
+        self.shim.as_ref().map(|shim| shim.pid)
     }
 
     /// Sends a signal to the first process.
@@ -69,8 +81,8 @@ impl Instance {
         match (&self.shim, self.clean_up_until) {
             (Some(shim), None) => tokio::select! {
                 biased;
-                () = shim.ended() => {
-                    shim.reap();
+                () = shim.watched.ended() => {
+                    shim.watched.reap();
                     self.shim = None;
                     if is_alive(self.process) {
                         return Event::ShimGone;
@@ -84,7 +96,7 @@ impl Instance {
                 }
             },
             (Some(shim), Some(deadline)) => {
-                let over = tokio::time::timeout_at(deadline, shim.ended()).await;
+                let over = tokio::time::timeout_at(deadline, shim.watched.ended()).await;
                 if over.is_ok() { Event::Over } else { Event::OverAlone }
             }
             (None, _) => {
@@ -97,7 +109,7 @@ impl Instance {
     /// Reaps the shim, if it is a dead child of ours.
     pub(crate) fn finish(&self) {
         if let Some(shim) = &self.shim {
-            shim.reap();
+            shim.watched.reap();
         }
     }
 }
@@ -109,10 +121,20 @@ async fn optional(fd: Option<&Watched>) {
     }
 }
 
-/// Waits for the end of a shim that could not make its container, and reaps it.
-pub(crate) async fn outlive(shim: OwnedFd) {
+/// Lets a shim that could not make its container clean up, and makes sure of its end.
+pub(crate) async fn outlive(shim: OwnedFd, child: Child) {
     if let Ok(shim) = Watched::new(shim) {
+        // In any case it is killed below.
         let _ = tokio::time::timeout(CLEAN_UP, shim.ended()).await;
-        shim.reap();
+    }
+    end(child).await;
+}
+
+/// Kills a shim and reaps it. Nobody may have waited for it, so that its number is still its own.
+pub(crate) async fn end(mut child: Child) {
+    let pid = child.id();
+    let ended = tokio::task::spawn_blocking(move || child.kill().and_then(|()| child.wait())).await;
+    if let Err(error) = ended.map_err(io::Error::other).and_then(|ended| ended) {
+        tracing::warn!(pid, %error, "cannot make an end of a shim");
     }
 }

@@ -125,9 +125,13 @@ impl ContainerSpec {
         }
     }
 
-    /// A hash over what can only be changed by starting the container anew.
+    /// A hash over what can only be changed by starting the container anew. What another runtime runs is
+    /// the same however its manifest changes: none of this is ours to set.
     #[must_use]
     pub fn run_hash(&self) -> String {
+        if self.runtime == RuntimeSpec::External {
+            return "external".to_owned();
+        }
         let parts = serde_json::json!([self.runtime, self.network, self.hostname, self.stop_signal]);
         let digest = Sha256::digest(parts.to_string().as_bytes());
         digest.iter().map(|byte| format!("{byte:02x}")).collect()

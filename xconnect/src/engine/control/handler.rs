@@ -122,7 +122,7 @@ impl Control {
             Action::Audit(since) => {
                 let hub = Arc::clone(&self.hub);
                 let read = move || hub.audit().read(since);
-                let entries = tokio::task::spawn_blocking(read).await.map_err(broken)?;
+                let entries = tokio::task::spawn_blocking(read).await.map_err(|error| broken(&error))?;
                 Response::json(&entries.map_err(|error| ApiError::Internal(chain(&error)))?)
             }
         })
@@ -134,11 +134,14 @@ impl Control {
         change: impl FnOnce(&Hub) -> Result<(), RegisterError> + Send + 'static,
     ) -> Result<(), ApiError> {
         let hub = Arc::clone(&self.hub);
-        tokio::task::spawn_blocking(move || change(&hub)).await.map_err(broken)?.map_err(registration)
+        tokio::task::spawn_blocking(move || change(&hub))
+            .await
+            .map_err(|error| broken(&error))?
+            .map_err(registration)
     }
 }
 
-fn broken(error: tokio::task::JoinError) -> ApiError {
+fn broken(error: &tokio::task::JoinError) -> ApiError {
     ApiError::Internal(format!("The engine is ending: {error}"))
 }
 

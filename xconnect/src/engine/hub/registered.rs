@@ -15,7 +15,7 @@ use crate::engine::runtime::files;
 use crate::engine::supervisor;
 use crate::graph::{self, ProcessId};
 use crate::ids::ContainerName;
-use crate::manifest::{self, ContainerManifest, Error, Errors, Runtime};
+use crate::manifest::{self, ContainerManifest, Error, Errors, Revision, Runtime};
 
 /// Why a container is not registered or unregistered.
 #[derive(Debug, thiserror::Error)]
@@ -164,14 +164,39 @@ impl Hub {
         Ok((container(&manifest, &self.state_dir), Some(manifest)))
     }
 
+    /// Forgets the registrations that end with a revision: its own container of the name counts, and a
+    /// process that was registered for one of its containers goes with that container.
+    pub(super) fn give_way(&self, inner: &mut Inner, revision: &Revision) {
+        let before = inner.registered.len();
+        inner.registered.retain(|name, it| {
+            let declared = revision.containers().get(name);
+            let stays = match it.manifest {
+                Some(_) => declared.is_none(),
+                None => declared.is_some_and(|declared| *declared.runtime() == Runtime::External),
+            };
+            if !stays {
+                tracing::warn!(container = %name, "the state directory has another say of it: it is not registered any more");
+            }
+            stays
+        });
+        if inner.registered.len() != before {
+            self.keep(inner);
+        }
+    }
+
     fn registered_changed(&self, inner: &mut Inner) {
+        self.keep(inner);
+        inner.effective = Arc::new(effective(&inner.revision, &inner.registered));
+        self.remake(inner, Remake::Always);
+    }
+
+    /// Keeps what is registered for the next engine.
+    fn keep(&self, inner: &Inner) {
         let kept: BTreeMap<_, _> =
             inner.registered.iter().map(|(name, it)| (name.as_str(), &it.record)).collect();
         if let Err(error) = files::write_atomic(&self.registry, &kept) {
             tracing::error!(path = %self.registry.display(), %error, "registered containers are lost if the engine dies");
         }
-        inner.effective = Arc::new(effective(&inner.revision, &inner.registered));
-        self.remake(inner, Remake::Always);
     }
 
     fn note_registration(&self, event: AuditEvent, containers: Changes, author: Author) {

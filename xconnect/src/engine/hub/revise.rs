@@ -107,13 +107,7 @@ impl Hub {
     }
 
     fn put_in_force(&self, inner: &mut Inner, revision: Revision) {
-        inner.registered.retain(|name, registered| {
-            let taken = registered.manifest.is_some() && revision.containers().contains_key(name);
-            if taken {
-                tracing::warn!(container = %name, "its name is taken by the state directory: it is not registered any more");
-            }
-            !taken
-        });
+        self.give_way(inner, &revision);
         self.supervisor.apply(desired(&revision, &self.state_dir));
         inner.effective = Arc::new(effective(&revision, &inner.registered));
         inner.revision = revision;

@@ -1,12 +1,13 @@
 //! OCI bundles of others: what is taken over, what is made ours, what is refused.
 
-use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
 use super::{Error, Request, oci};
 use crate::engine::container::NetworkMode;
+use crate::engine::regular;
 
 /// A bundle's configuration, and the directory that its root is made from.
 pub(crate) struct Bundle {
@@ -19,7 +20,7 @@ pub(crate) struct Bundle {
 /// Reads `config.json` and refuses what the runtime cannot do.
 pub(crate) fn load(bundle: &Path) -> Result<Bundle, Error> {
     let path = bundle.join("config.json");
-    let bytes = fs::read(&path).map_err(Error::path("read", &path))?;
+    let bytes = read(&path).map_err(Error::path("read", &path))?;
     let wrong = |message: &str| Error::Config { path: path.clone(), message: message.to_owned() };
     let config: Value = serde_json::from_slice(&bytes).map_err(|error| wrong(&error.to_string()))?;
     if !config["linux"].is_object() {
@@ -38,10 +39,15 @@ pub(crate) fn load(bundle: &Path) -> Result<Bundle, Error> {
     Ok(Bundle { config, rootfs, owner })
 }
 
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let (bytes, _) = regular::read(path)?.ok_or(io::ErrorKind::NotFound)?;
+    Ok(bytes)
+}
+
 /// The signal that ends a bundle's program politely, as image converters note it down (OCI image
-/// specification, annotations made of the configuration).
+/// specification, annotations made of the configuration). Blocks where the file's disk does.
 pub(crate) fn stop_signal(bundle: &Path) -> Option<i32> {
-    let config: Value = serde_json::from_slice(&fs::read(bundle.join("config.json")).ok()?).ok()?;
+    let config: Value = serde_json::from_slice(&read(&bundle.join("config.json")).ok()?).ok()?;
     signal_number(config["annotations"]["org.opencontainers.image.stopSignal"].as_str()?)
 }
 
@@ -108,6 +114,8 @@ pub(crate) fn adapt(request: &Request, bundle_dir: &Path, bundle: &mut Bundle, r
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn bundle(config: &Value) -> (tempfile::TempDir, Result<Bundle, Error>) {
@@ -133,6 +141,23 @@ mod tests {
         for name in ["", "SIGNAL", "0", "65", "RTMIN+99"] {
             assert_eq!(signal_number(name), None, "{name}");
         }
+    }
+
+    #[test]
+    fn a_configuration_that_is_no_file_is_neither_waited_for_nor_read_without_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.json");
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        let (tx, rx) = std::sync::mpsc::channel();
+        let bundle = dir.path().to_owned();
+        std::thread::spawn(move || tx.send((stop_signal(&bundle), load(&bundle).err())));
+        let (signal, error) = rx.recv_timeout(std::time::Duration::from_secs(20)).unwrap();
+        assert_eq!(signal, None);
+        assert!(error.unwrap().to_string().ends_with("must be a regular file"));
+        fs::remove_file(&path).unwrap();
+        fs::File::create(&path).unwrap().set_len(64 * 1024 * 1024).unwrap();
+        assert!(load(dir.path()).err().unwrap().to_string().ends_with("is larger than 4 MiB"));
     }
 
     #[test]

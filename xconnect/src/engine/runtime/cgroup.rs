@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal};
+use crate::sys::process;
 
 /// The group of the shims: outside the engine's own, so that a service manager that ends the engine's
 /// group leaves them alone. The underscore keeps it apart from containers, see [`folder`].
@@ -113,16 +113,37 @@ fn kill_group(group: &Path) -> io::Result<()> {
     for below in subgroups(group) {
         kill_group(&below)?;
     }
-    let processes = match fs::read_to_string(group.join("cgroup.procs")) {
-        Ok(processes) => processes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    for pid in processes.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?)) {
-        // Gone already is what is wanted.
-        let _ = rustix::process::kill_process(pid, Signal::KILL);
+    kill_listed(|| match fs::read_to_string(group.join("cgroup.procs")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        other => other,
+    })
+}
+
+/// So many processes are held at once.
+const AT_ONCE: usize = 64;
+
+/// Kills the processes of a list. A number in it may be another process's by the time it is used: each is
+/// held first (pidfd_open(2)), and killed if its number is in the list even then.
+fn kill_listed(list: impl Fn() -> io::Result<String>) -> io::Result<()> {
+    let read =
+        || -> io::Result<Vec<u32>> { Ok(list()?.lines().filter_map(|line| line.parse().ok()).collect()) };
+    let mut result = Ok(());
+    for numbers in read()?.chunks(AT_ONCE) {
+        let mut held = Vec::new();
+        for pid in numbers {
+            match process::open_child(*pid) {
+                Ok(pidfd) => held.push((pid, pidfd)),
+                // Gone already is what is wanted; 0 is in a PID namespace that we do not see.
+                Err(error) if error.raw_os_error() == Some(libc::ESRCH) || *pid == 0 => {}
+                Err(error) => result = Err(error),
+            }
+        }
+        let still = read()?;
+        for (_, pidfd) in held.iter().filter(|(pid, _)| still.contains(pid)) {
+            result = process::send_signal(pidfd, libc::SIGKILL).and(result);
+        }
     }
-    Ok(())
+    result
 }
 
 fn subgroups(group: &Path) -> Vec<PathBuf> {
@@ -183,7 +204,26 @@ pub(crate) fn remove_root(root: &str) {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+    use std::process::{Child, Command};
+
     use super::*;
+
+    fn sleeper() -> Child {
+        Command::new("sleep").arg("1000").spawn().unwrap()
+    }
+
+    #[test]
+    fn a_number_that_left_the_group_is_not_killed() {
+        let (mut stays, mut left) = (sleeper(), sleeper());
+        let lists =
+            RefCell::new(vec![format!("{}\n", stays.id()), format!("{}\n{}\n", left.id(), stays.id())]);
+        kill_listed(|| Ok(lists.borrow_mut().pop().unwrap_or_default())).unwrap();
+        assert!(!stays.wait().unwrap().success());
+        assert!(left.try_wait().unwrap().is_none());
+        left.kill().unwrap();
+        left.wait().unwrap();
+    }
 
     #[test]
     fn names_of_kernel_files_are_no_folders() {

@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// The size at which the log is put aside, in bytes.
@@ -16,7 +17,7 @@ pub(super) struct Log {
 
 impl Log {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new().append(true).create(true).open(path)?;
+        let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
         let size = file.metadata()?.len();
         Ok(Self { path: path.to_owned(), file, size })
     }
@@ -44,6 +45,14 @@ impl Log {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nobody_else_reads_a_log() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let log = Log::open(&dir.path().join("web.log")).unwrap();
+        assert_eq!(log.file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    }
 
     #[test]
     fn the_log_takes_two_mebibytes_at_most() {

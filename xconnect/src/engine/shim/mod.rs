@@ -3,7 +3,6 @@
 //! clones processes, which must never happen in a process with threads.
 
 mod create;
-mod lock;
 mod log;
 mod serve;
 
@@ -11,7 +10,7 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -20,6 +19,7 @@ use tokio::net::unix::pipe;
 
 use super::runtime::files::{self, ContainerDir};
 use super::runtime::{Request, cgroup};
+use crate::instance::{self, Held, Holder};
 use crate::sys::process;
 
 /// The first argument that makes this program a shim.
@@ -94,16 +94,22 @@ fn detail(log: &str) -> String {
 pub(crate) struct Starting {
     report: pipe::Receiver,
     pub(crate) shim: OwnedFd,
+    /// The same; whoever reaps it by one of them must not use the other.
+    pub(crate) child: Child,
 }
 
-/// Starts a shim for `request`, after making an end of any other shim of this container.
-pub(crate) fn spawn(command: &ShimCommand, dir: &ContainerDir, request: &Request) -> Result<Starting, Error> {
+/// Starts a shim for `request`, after making an end of any other shim of this container. `known` is
+/// told the shim's pid as soon as there is one.
+pub(crate) fn spawn(
+    command: &ShimCommand,
+    dir: &ContainerDir,
+    request: &Request,
+    known: impl FnOnce(u32),
+) -> Result<Starting, Error> {
     let write = |path: PathBuf| move |source| Error::Write { path, source };
     dir.create().map_err(write(dir.path().to_owned()))?;
-    files::write_atomic(&dir.request(), request).map_err(write(dir.request()))?;
-    // From here on a late shim of an earlier run finds that it is not wanted; one that is already at
-    // work is ended with all that it made.
     clean_up(dir, &request.cgroup_root, &request.name).map_err(Error::CleanUp)?;
+    files::write_atomic(&dir.request(), request).map_err(write(dir.request()))?;
     for stale in [dir.running(), dir.exit()] {
         match std::fs::remove_file(&stale) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(write(stale)(error)),
@@ -111,7 +117,8 @@ pub(crate) fn spawn(command: &ShimCommand, dir: &ContainerDir, request: &Request
         }
     }
     let (read, report) = io::pipe().map_err(Error::Spawn)?;
-    let child = Command::new(&command.program)
+    let read = pipe::Receiver::from_owned_fd(read.into()).map_err(Error::Spawn)?;
+    let mut child = Command::new(&command.program)
         .args(&command.args)
         .arg(dir.path())
         .arg(&request.id)
@@ -120,10 +127,16 @@ pub(crate) fn spawn(command: &ShimCommand, dir: &ContainerDir, request: &Request
         .stderr(report)
         .spawn()
         .map_err(Error::Spawn)?;
+    known(child.id());
     // Our own child: until it is waited for, its number cannot be anybody else's.
-    let shim = process::open_child(child.id()).map_err(Error::Spawn)?;
-    let report = pipe::Receiver::from_owned_fd(read.into()).map_err(Error::Spawn)?;
-    Ok(Starting { report, shim })
+    match process::open_child(child.id()) {
+        Ok(shim) => Ok(Starting { report: read, shim, child }),
+        Err(error) => {
+            // Nobody could watch it; what it has made by now is cleaned up with everything else.
+            let _ = child.kill().and_then(|()| child.wait());
+            Err(Error::Spawn(error))
+        }
+    }
 }
 
 impl Starting {
@@ -161,34 +174,51 @@ impl Starting {
 /// How long the end of a former shim may take.
 const EVICTION: Duration = Duration::from_secs(5);
 
+/// How often its lock is looked at meanwhile.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
+
 /// Makes an end of whatever shim holds the container's lock, so that the next one is alone.
 fn evict(dir: &ContainerDir, cgroup: &str) -> io::Result<()> {
     let deadline = Instant::now() + EVICTION;
-    while let Some((pid, start)) = lock::holder(&dir.lock())? {
-        if Instant::now() >= deadline {
-            return Err(io::Error::other(format!("the shim with pid {pid} does not end")));
+    loop {
+        let held = instance::look(&dir.lock())?;
+        if held != Held::Free && Instant::now() >= deadline {
+            return Err(io::Error::other(format!("{} stays locked", dir.lock().display())));
         }
-        match process::open_verified(pid, start) {
-            Ok(pidfd) => {
-                tracing::warn!(pid, dir = %dir.path().display(), "ending a shim that nobody waits for");
-                process::send_signal(&pidfd, libc::SIGKILL)?;
-                process::wait_exit(&pidfd, EVICTION)?;
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+        match held {
+            Held::Free => return Ok(()),
+            Held::By(Holder { pid, start }) => end_shim(pid, start, dir.path())?,
+            Held::After(Holder { pid, start }) => {
                 // A half-made container holds a duplicate of the lock until it executes its program. It
                 // is in its shim's session until it is in its cgroup.
                 process::kill_session(pid, start)?;
                 cgroup::kill(cgroup)?;
-                std::thread::sleep(Duration::from_millis(2));
+                std::thread::sleep(LOOK_AGAIN);
             }
-            Err(error) => return Err(error),
+            // Its holder is about to write down who it is.
+            Held::Unnamed => std::thread::sleep(LOOK_AGAIN),
         }
     }
-    Ok(())
+}
+
+fn end_shim(pid: u32, start: u64, dir: &Path) -> io::Result<()> {
+    let pidfd = match process::open_verified(pid, start) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    tracing::warn!(pid, dir = %dir.display(), "ending a shim that nobody waits for");
+    process::send_signal(&pidfd, libc::SIGKILL)?;
+    process::wait_exit(&pidfd, EVICTION)
 }
 
 /// Removes all that a run of a container left behind, killing what is left of it. Blocks for a while.
 pub(crate) fn clean_up(dir: &ContainerDir, cgroup_root: &str, name: &str) -> io::Result<()> {
+    // First: from here on a late shim of that run finds that it is not wanted, and one that has found
+    // that it is holds the lock.
+    match std::fs::remove_file(dir.request()) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     let folder = cgroup::folder(cgroup_root, name);
     cgroup::kill(&folder)?;
     evict(dir, &folder)?;

@@ -5,7 +5,7 @@ use std::io::{self, PipeReader, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::{WaitId, WaitIdOptions};
@@ -13,12 +13,12 @@ use tracing_subscriber::filter::LevelFilter;
 
 use super::Report;
 use super::create::{Created, create};
-use super::lock::Lock;
 use super::log::Log;
 use crate::engine::container::Exit;
 use crate::engine::process::usual_limits;
 use crate::engine::runtime::files::{self, ContainerDir, Ended, Running};
 use crate::engine::runtime::{Error, Request, cgroup, root};
+use crate::instance::{InstanceLock, LockError};
 use crate::sys::process;
 
 /// Runs one container and exits.
@@ -71,7 +71,7 @@ fn run(dir: &ContainerDir, id: &str, report: &File) -> Result<(), Error> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let shim_pid = std::process::id();
     let shim_start = process::start_time(shim_pid).map_err(Error::call("read the own start time"))?;
-    let _lock = Lock::take(&dir.lock(), shim_pid, shim_start).map_err(Error::path("lock", dir.lock()))?;
+    let _lock = be_the_only_one(&dir.lock())?;
     let request: Option<Request> = files::read(&dir.request()).map_err(Error::path("read", dir.request()))?;
     let request = request.filter(|request| request.id == id);
     let request = request.ok_or_else(|| Error::Refused("this run is no longer wanted".to_owned()))?;
@@ -116,6 +116,23 @@ fn run(dir: &ContainerDir, id: &str, report: &File) -> Result<(), Error> {
     container.delete();
     clean_up(dir, &request);
     Ok(())
+}
+
+/// Takes the lock that a shim holds for its life; waits a little for a predecessor that is going.
+fn be_the_only_one(path: &Path) -> Result<InstanceLock, Error> {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        match InstanceLock::acquire(path) {
+            Ok(lock) => return Ok(lock),
+            Err(LockError::File { path, source }) => return Err(Error::path("lock", path)(source)),
+            Err(LockError::Held { .. }) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Err(LockError::Held { .. }) => {
+                return Err(Error::Refused("another shim of this container is running".to_owned()));
+            }
+        }
+    }
 }
 
 /// Gives up what ties this process to the engine: its pipe. What is said from then on is lost.

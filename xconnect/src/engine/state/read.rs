@@ -1,15 +1,13 @@
 //! All manifests of a state directory as bytes. Nothing in it can make the engine wait or run out of memory.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Read as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::fs;
+use std::io;
 use std::path::Path;
 
+use crate::engine::regular;
 use crate::manifest::{self, Error, Errors};
 
-/// Largest manifest, bytes.
-const MAX_FILE: u64 = 4 * 1024 * 1024;
 /// Most manifests.
 const MAX_FILES: usize = 30_000;
 /// Largest sum of all manifests, bytes.
@@ -38,7 +36,7 @@ pub(in crate::engine) fn read(dir: &Path) -> Result<Files, Errors> {
                 errors.push(Error::new("", "", format_args!("more than {MAX_FILES} manifests")));
             }
             for name in names.into_iter().take(MAX_FILES) {
-                match read_file(&dir.join(&name)) {
+                match regular::read(&dir.join(&name)) {
                     // Gone between the listing and the look: an event tells of it.
                     Ok(None) => {}
                     Ok(Some((bytes, owner))) => {
@@ -91,37 +89,10 @@ fn names(dir: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// A file's bytes and owner; `None` where it is not there.
-fn read_file(path: &Path) -> io::Result<Option<(Vec<u8>, u32)>> {
-    // Non-blocking: a FIFO in a manifest's place must not stop us at its open.
-    let file = match File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return match fs::symlink_metadata(path) {
-                Ok(_) => Err(io::Error::new(error.kind(), "is a symbolic link to nothing")),
-                Err(_) => Ok(None),
-            };
-        }
-        other => other?,
-    };
-    let meta = file.metadata()?;
-    if !meta.is_file() {
-        return Err(io::Error::other("must be a regular file"));
-    }
-    let too_large = || io::Error::other(format!("is larger than {} MiB", MAX_FILE / (1024 * 1024)));
-    if meta.len() > MAX_FILE {
-        return Err(too_large());
-    }
-    let mut bytes = Vec::new();
-    // It may grow while it is read.
-    file.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_FILE {
-        return Err(too_large());
-    }
-    Ok(Some((bytes, meta.uid())))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     fn texts(dir: &Path) -> Vec<String> {
@@ -162,7 +133,7 @@ mod tests {
             fs::create_dir(dir.path().join(name)).unwrap();
         }
         let at = |name: &str| dir.path().join(name).join("run.json");
-        File::create(at("big")).unwrap().set_len(MAX_FILE + 1).unwrap();
+        File::create(at("big")).unwrap().set_len(regular::MAX + 1).unwrap();
         fs::create_dir(at("dir")).unwrap();
         rustix::fs::mknodat(
             rustix::fs::CWD,

@@ -6,14 +6,20 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::{Event, Shared, lock};
+use super::{Event, Phase, Shared, lock};
 use crate::engine::container::{
     Command, ContainerSpec, ContainerStatus, GroupSpec, GroupStatus, State, reached,
 };
 use crate::ids::ContainerName;
 
-/// The version of a plan that says: no more.
-pub(super) const OVER: u64 = u64::MAX;
+/// What is done about the groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Plan {
+    /// Each has its turn when the ones before it have arrived.
+    InOrder,
+    /// None has a turn any more: the engine is ending.
+    Over,
+}
 
 /// The groups of the present revision, in their order.
 #[derive(Default)]
@@ -96,7 +102,7 @@ fn progress(state: State) -> u8 {
 pub(super) async fn start_in_order(shared: Arc<Shared>) {
     let mut plan = shared.plan.subscribe();
     loop {
-        if *plan.borrow_and_update() == OVER {
+        if *plan.borrow_and_update() == Plan::Over {
             return;
         }
         let count = lock(&shared.groups).groups.len();
@@ -105,26 +111,23 @@ pub(super) async fn start_in_order(shared: Arc<Shared>) {
                 break;
             }
         }
-        let waiting = wait_for_plan(&mut plan).await;
-        if !waiting {
+        if plan.changed().await.is_err() {
             return;
         }
     }
 }
 
-/// Waits until the plan is another one than the one last seen; false when there will be none.
-async fn wait_for_plan(plan: &mut watch::Receiver<u64>) -> bool {
-    plan.changed().await.is_ok()
-}
-
 /// Starts one group and waits until it arrived or its time is over; false if the plan changed.
-async fn start_group(shared: &Shared, index: usize, plan: &mut watch::Receiver<u64>) -> bool {
+async fn start_group(shared: &Shared, index: usize, plan: &mut watch::Receiver<Plan>) -> bool {
     let Some(group) = lock(&shared.groups).groups.get(index).cloned() else { return false };
     let mut changed = shared.context.changed.subscribe();
     {
         let entries = lock(&shared.entries);
+        if entries.phase == Phase::Ending {
+            return false;
+        }
         for name in &group.members {
-            if let Some(entry) = entries.get(name) {
+            if let Some(entry) = entries.all.get(name) {
                 entry.handle.send(Command::Turn);
             }
         }
@@ -137,7 +140,7 @@ async fn start_group(shared: &Shared, index: usize, plan: &mut watch::Receiver<u
         }
         tokio::select! {
             biased;
-            // Seen again by `wait_for_plan`, which must not miss it.
+            // Seen again by `start_in_order`, which must not miss it.
             new = plan.changed() => {
                 plan.mark_changed();
                 return new.is_err();
@@ -154,7 +157,7 @@ async fn start_group(shared: &Shared, index: usize, plan: &mut watch::Receiver<u
 fn unsettled(shared: &Shared, group: &Group) -> Vec<ContainerName> {
     let entries = lock(&shared.entries);
     let waits = |name: &&ContainerName| {
-        entries.get(*name).is_some_and(|entry| {
+        entries.all.get(*name).is_some_and(|entry| {
             let view = entry.handle.view();
             !view.gone && !view.is_settled()
         })

@@ -46,6 +46,12 @@ impl Actor {
             self.record.user_stopped = false;
         }
         if let Some(process) = self.record.external() {
+            if self.spec.runtime != RuntimeSpec::External {
+                // From now on ours to run; what the other runtime makes of its process is not.
+                self.record = Record::default();
+                self.save();
+                return;
+            }
             self.on_register(process);
             if self.instance.is_none() {
                 self.forget_external("its process ended while nobody watched");
@@ -63,11 +69,10 @@ impl Actor {
             Found::Run(instance) => {
                 tracing::info!(container = %self.spec.name, pid = instance.process.pid, "adopted a running container");
                 self.begin_run(instance);
-                if !same || self.spec.runtime == RuntimeSpec::External {
-                    // The stop is its own event; nothing here ends the task.
-                    let _ = self.stop(Next::Hold).await;
+                if !same {
+                    self.stop(Next::Hold).await;
                 } else if self.record.user_stopped {
-                    let _ = self.stop(Next::Rest).await;
+                    self.stop(Next::Rest).await;
                 }
             }
             Found::Ended => {
@@ -78,14 +83,14 @@ impl Actor {
                     (true, true) => Next::Rest,
                     (true, false) => Next::Recover,
                 };
-                let _ = self.on_exit(exit, time).await;
+                self.on_exit(exit, time).await;
             }
             Found::Half => {
                 tracing::warn!(container = %self.spec.name, "cleaning up a container that was half made");
                 self.clean_up().await;
                 self.record.run = None;
                 self.save();
-                self.set_state(State::Blocked);
+                self.set_state(self.waiting());
             }
         }
     }
@@ -121,6 +126,7 @@ impl Actor {
             return Found::Half;
         }
         let shim = process::open_verified(running.shim_pid, running.shim_start).ok();
+        let shim = shim.map(|shim| (running.shim_pid, shim));
         match Instance::open(id.to_owned(), pid, start, shim) {
             Ok(instance) => Found::Run(instance),
             Err(error) => {

@@ -1,24 +1,25 @@
 //! Starting a container, and deciding what follows its end.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use rustix::rand::GetRandomFlags;
 use tokio::time::Instant;
 
-use super::{Actor, Created, Flow, Next};
-use crate::engine::container::instance::{Instance, outlive};
+use super::{Actor, Created, Next, View};
+use crate::engine::container::instance::{Instance, end, outlive};
 use crate::engine::container::{Decision, Exit, RuntimeSpec, State, StatusGoal};
 use crate::engine::runtime::Request;
 use crate::engine::runtime::files::{self, ContainerDir, Ended};
-use crate::engine::shim::{self, ShimCommand};
+use crate::engine::shim::{self, ShimCommand, Starting};
 use crate::engine::supervisor::Event;
 use crate::sys::process;
 
 impl Actor {
     /// Begins a new run. That it began is on disk before anything is.
-    pub(super) async fn start(&mut self) -> Flow {
+    pub(super) async fn start(&mut self) {
         if self.spec.runtime == RuntimeSpec::External {
-            return Flow::Continue;
+            return self.set_state(self.waiting());
         }
         let request = self.request();
         self.next = Next::Recover;
@@ -26,15 +27,17 @@ impl Actor {
         self.record.run = Some(request.id.clone());
         self.record.ready = false;
         self.record.recovering = false;
-        self.record.stop_signal = self.stop_signal();
+        self.record.stop_signal = super::stop::stop_signal(&self.spec).await;
         self.set_state(State::Starting);
         self.record.boot = super::adopt::boot();
         if let Err(error) = self.record.save(&self.dir).and_then(|()| self.make_log_dir()) {
             self.reason = Some(format!("cannot write {}: {error}", self.dir.path().display()));
             return self.on_exit(Exit::NotCreated, SystemTime::now()).await;
         }
-        self.starting = Some(Box::pin(create(self.context.config.shim.clone(), self.dir.clone(), request)));
-        Flow::Continue
+        let view = Arc::clone(&self.view);
+        self.locked_view().shim = None;
+        let create = create(self.context.config.shim.clone(), self.dir.clone(), request, view);
+        self.starting = Some(Box::pin(create));
     }
 
     fn request(&self) -> Request {
@@ -45,7 +48,7 @@ impl Actor {
             name: name.to_owned(),
             runtime: self.spec.runtime.clone(),
             network: self.spec.network,
-            hostname: self.spec.hostname.clone().unwrap_or_else(|| name.chars().take(63).collect()),
+            hostname: self.spec.hostname.clone().unwrap_or_else(|| host_name(name).to_owned()),
             cgroup_root: config.cgroup_root.clone(),
             log: config.log_dir().join(format!("{name}.log")),
         }
@@ -56,20 +59,22 @@ impl Actor {
     }
 
     /// The container runs, or could not be made.
-    pub(super) async fn on_created(&mut self, created: Created) -> Flow {
+    pub(super) async fn on_created(&mut self, created: Created) {
         match created {
             Ok(instance) => {
                 self.reason = None;
                 let stopping = self.state == State::Stopping;
                 self.begin_run(instance);
                 self.context.report(Event::Started { name: self.spec.name.clone() });
-                if stopping { self.stop(self.next).await } else { Flow::Continue }
+                if stopping {
+                    self.stop(self.next).await;
+                }
             }
             Err(error) => {
                 tracing::warn!(container = %self.spec.name, %error, "cannot start the container");
                 self.clean_up().await;
                 self.reason = Some(error);
-                self.on_exit(Exit::NotCreated, SystemTime::now()).await
+                self.on_exit(Exit::NotCreated, SystemTime::now()).await;
             }
         }
     }
@@ -79,6 +84,7 @@ impl Actor {
         let age = instance.process.start.and_then(|start| process::age(start).ok()).unwrap_or(Duration::ZERO);
         self.started = Instant::now().checked_sub(age);
         self.restart_at = None;
+        self.ask_at = None;
         self.kill_at = None;
         let ready = self.record.ready && self.spec.status_goal == StatusGoal::Ready;
         self.set_state(match instance.is_running() {
@@ -106,11 +112,11 @@ impl Actor {
     }
 
     /// The run is over and cleaned up.
-    pub(super) async fn on_exit(&mut self, exit: Exit, time: SystemTime) -> Flow {
+    pub(super) async fn on_exit(&mut self, exit: Exit, time: SystemTime) {
         let ran_for = self.started.map_or(Duration::ZERO, |started| started.elapsed());
-        tracing::info!(container = %self.spec.name, %exit, "the container ended");
         self.instance = None;
         self.started = None;
+        self.ask_at = None;
         self.kill_at = None;
         self.record.run = None;
         self.record.last_exit = Some((exit, time));
@@ -120,12 +126,14 @@ impl Actor {
         match next {
             Next::Remove => return self.remove(),
             Next::Restart => return Box::pin(self.start()).await,
-            Next::Hold => self.set_state(State::Blocked),
+            Next::Hold => self.set_state(self.waiting()),
             Next::Rest => self.set_state(State::Stopped),
             Next::Recover => self.recover(exit, ran_for),
         }
         self.save();
-        Flow::Continue
+        if let Some(process) = self.registered.take() {
+            self.on_register(process);
+        }
     }
 
     fn recover(&mut self, exit: Exit, ran_for: Duration) {
@@ -137,7 +145,6 @@ impl Actor {
             }
             Decision::Rest => self.set_state(State::Stopped),
             Decision::GiveUp { reboot } => {
-                tracing::error!(container = %self.spec.name, reboot, "the container's retries are used up");
                 self.reason = Some(match self.reason.take() {
                     Some(reason) => format!("retries used up: {reason}"),
                     None => format!("retries used up: {exit}"),
@@ -159,19 +166,40 @@ impl Actor {
     }
 }
 
-async fn create(command: ShimCommand, dir: ContainerDir, request: Request) -> Created {
+async fn create(
+    command: ShimCommand,
+    dir: ContainerDir,
+    request: Request,
+    view: Arc<Mutex<View>>,
+) -> Created {
     let id = request.id.clone();
-    let spawn = tokio::task::spawn_blocking(move || shim::spawn(&command, &dir, &request));
+    // A process of the container may ask for something before its shim told of it.
+    let known = move |pid| view.lock().unwrap_or_else(PoisonError::into_inner).shim = Some(pid);
+    let spawn = tokio::task::spawn_blocking(move || shim::spawn(&command, &dir, &request, known));
     let mut starting = spawn.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
     let result = starting.wait().await;
+    let Starting { shim, child, .. } = starting;
     match result {
-        Ok((pid, start)) => Instance::open(id, pid, start, Some(starting.shim))
-            .map_err(|error| format!("pidfd_open: {error}")),
+        Ok((pid, start)) => match Instance::open(id, pid, start, Some((child.id(), shim))) {
+            Ok(instance) => Ok(instance),
+            Err(error) => {
+                end(child).await;
+                Err(format!("cannot watch the container: {error}"))
+            }
+        },
         Err(error) => {
-            outlive(starting.shim).await;
+            outlive(shim, child).await;
             Err(error.to_string())
         }
     }
+}
+
+/// The longest name of a host (`__NEW_UTS_LEN`, uname(2)), in bytes.
+const HOST_NAME_MAX: usize = 64;
+
+/// A container's name as far as a host can have it.
+fn host_name(name: &str) -> &str {
+    &name[..name.floor_char_boundary(HOST_NAME_MAX)]
 }
 
 fn random() -> f64 {
@@ -187,4 +215,18 @@ fn random_bytes<const N: usize>() -> [u8; N] {
 
 fn new_id() -> String {
     format!("{:032x}", u128::from_le_bytes(random_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::host_name;
+
+    #[test]
+    fn a_host_name_has_64_bytes_at_most() {
+        assert_eq!(host_name("web"), "web");
+        assert_eq!(host_name(&"x".repeat(80)).len(), 64);
+        let wide = "ä".repeat(33) + "x";
+        assert_eq!(host_name(&wide), "ä".repeat(32));
+        assert_eq!(host_name(&format!("x{wide}")).len(), 63);
+    }
 }

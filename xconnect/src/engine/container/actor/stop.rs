@@ -1,22 +1,30 @@
 //! Ending a container: politely, then by force.
 
 use std::io;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Actor, Flow, Next};
-use crate::engine::container::{RuntimeSpec, State};
+use super::{Actor, Life, Next};
+use crate::engine::container::{ContainerSpec, RuntimeSpec, State};
 use crate::engine::runtime::{bundle, cgroup};
 use crate::engine::shim;
 use crate::sys::process;
 
+/// How long a program may take to install its handlers. Before that a signal would be lost on it.
+const CHILDHOOD: Duration = Duration::from_secs(1);
+
+/// How often a program is looked at that has not installed its handlers yet.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
 impl Actor {
     /// Asks the container to end, and remembers what follows.
-    pub(super) async fn stop(&mut self, next: Next) -> Flow {
+    pub(super) async fn stop(&mut self, next: Next) {
         self.next = next;
         self.restart_at = None;
-        let external = self.spec.runtime == RuntimeSpec::External || self.record.external.is_some();
-        if external || (self.instance.is_none() && self.starting.is_none()) {
+        // Decided by what runs, never by what is wanted by now: another runtime's process is not ours to
+        // end, and nobody else ends ours.
+        if !self.runs_ours() {
             return self.skip_to(next).await;
         }
         let first = self.state != State::Stopping || self.kill_at.is_none();
@@ -24,33 +32,46 @@ impl Actor {
         if first {
             self.kill_at = Some(Instant::now() + self.context.config.stop_grace);
         }
-        if let Some(instance) = &self.instance {
-            let signal = self.record.stop_signal;
-            let init = instance.process.pid;
-            // The kernel keeps signals without a handler from the first process of a PID namespace;
-            // anywhere else it would end by it.
-            let signal = if process::takes_default_action(init, signal) { libc::SIGKILL } else { signal };
-            if let Err(error) = instance.signal(signal) {
-                tracing::warn!(container = %self.spec.name, %error, "cannot signal the container");
-            }
+        self.ask();
+    }
+
+    /// Sends the signal that asks the first process to end. The kernel keeps signals without a handler
+    /// from the first process of a PID namespace (pid_namespaces(7)), where anywhere else it would end by
+    /// it: a program that has had the time to install one and did not is killed at once.
+    pub(super) fn ask(&mut self) {
+        self.ask_at = None;
+        let Some(instance) = &self.instance else { return };
+        let signal = self.record.stop_signal;
+        let deaf = process::takes_default_action(instance.process.pid, signal);
+        let young = self.started.is_some_and(|started| started.elapsed() < CHILDHOOD);
+        if deaf && young && signal != libc::SIGKILL {
+            self.ask_at = Some(Instant::now() + LOOK_AGAIN);
+            return;
         }
-        Flow::Continue
+        let signal = if deaf { libc::SIGKILL } else { signal };
+        if let Err(error) = instance.signal(signal) {
+            tracing::warn!(container = %self.spec.name, %error, "cannot signal the container");
+        }
     }
 
     /// No process is there: what follows is due at once.
-    async fn skip_to(&mut self, next: Next) -> Flow {
+    async fn skip_to(&mut self, next: Next) {
         self.next = Next::Recover;
         match next {
-            Next::Remove => return self.remove(),
-            Next::Restart => return self.start().await,
-            Next::Hold => self.set_state(State::Blocked),
+            Next::Remove => self.remove(),
+            Next::Restart => self.start().await,
+            Next::Hold => self.set_state(self.waiting()),
             Next::Rest | Next::Recover => self.set_state(State::Stopped),
         }
-        Flow::Continue
+    }
+
+    /// The state of what waits for its turn, or for somebody else to run it.
+    pub(super) fn waiting(&self) -> State {
+        if self.spec.runtime == RuntimeSpec::External { State::Installed } else { State::Blocked }
     }
 
     /// The grace is over.
-    pub(super) async fn escalate(&mut self) -> Flow {
+    pub(super) async fn escalate(&mut self) {
         self.kill_at = Some(Instant::now() + self.context.config.stop_grace);
         if let Some(instance) = &self.instance {
             tracing::warn!(container = %self.spec.name, "the container did not end in time: killing it");
@@ -63,7 +84,6 @@ impl Actor {
             tracing::warn!(container = %self.spec.name, "the container is still being made: giving it up");
             self.clean_up().await;
         }
-        Flow::Continue
     }
 
     /// Removes whatever a run left, where its shim did not.
@@ -81,8 +101,10 @@ impl Actor {
     }
 
     /// Forgets the container; its log stays.
-    pub(super) fn remove(&mut self) -> Flow {
+    pub(super) fn remove(&mut self) {
+        self.life = Life::Removed;
         self.instance = None;
+        self.registered = None;
         self.record = super::Record::default();
         self.recovery.reset();
         self.set_state(State::Installed);
@@ -92,15 +114,17 @@ impl Actor {
             }
             _ => {}
         }
-        Flow::End
     }
+}
 
-    /// The signal that asks the container to end: its manifest's, its image's, SIGTERM.
-    pub(super) fn stop_signal(&self) -> i32 {
-        let from_image = || match &self.spec.runtime {
-            RuntimeSpec::Bundle(path) => bundle::stop_signal(path),
-            _ => None,
-        };
-        self.spec.stop_signal.or_else(from_image).unwrap_or(libc::SIGTERM)
-    }
+/// The signal that asks a container to end: its manifest's, its image's, SIGTERM.
+pub(super) async fn stop_signal(spec: &ContainerSpec) -> i32 {
+    let from_image = match &spec.runtime {
+        RuntimeSpec::Bundle(path) if spec.stop_signal.is_none() => {
+            let path = path.clone();
+            tokio::task::spawn_blocking(move || bundle::stop_signal(&path)).await.ok().flatten()
+        }
+        _ => None,
+    };
+    spec.stop_signal.or(from_image).unwrap_or(libc::SIGTERM)
 }

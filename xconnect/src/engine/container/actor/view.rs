@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use tokio::time::Instant;
 
 use super::Actor;
+use crate::engine::container::instance::Instance;
 use crate::engine::container::{
     ContainerSpec, ContainerStatus, Exit, RecoveryStatus, RuntimeSpec, State, reached,
 };
@@ -15,9 +16,12 @@ use crate::graph::ProcessId;
 
 /// A copy of the task's state, and what was sent to it.
 pub(crate) struct View {
+    /// How it is wanted, by the last update that was sent.
     pub(crate) spec: ContainerSpec,
     pub(crate) state: State,
     pub(crate) process: Option<ProcessId>,
+    /// Its shim, from the moment the shim exists: the ancestor of all its processes.
+    pub(crate) shim: Option<u32>,
     /// The inode of its mount namespace.
     pub(crate) mount_namespace: Option<u64>,
     /// True once the task has taken over what a former engine left.
@@ -41,6 +45,7 @@ impl View {
             spec,
             state: State::Installed,
             process: None,
+            shim: None,
             mount_namespace: None,
             adopted: false,
             pending: 0,
@@ -55,11 +60,14 @@ impl View {
         }
     }
 
-    /// True if nothing more is to be waited for: it arrived, or it does not go on by itself.
+    /// True if nothing more is to be waited for: it arrived, or it does not go on by itself, or it went
+    /// down again on its way. Whether a container that crashed ever arrives, nobody knows; others do not
+    /// wait for it.
     pub(crate) fn is_settled(&self) -> bool {
         let external = self.spec.runtime == RuntimeSpec::External;
-        self.pending == 0
-            && (external || self.state == State::Stopped || reached(self.spec.status_goal, self.state))
+        let crashed = self.state == State::Recovering || self.retries > 0;
+        let rests = external || crashed || self.state == State::Stopped;
+        self.pending == 0 && (rests || reached(self.spec.status_goal, self.state))
     }
 
     pub(crate) fn status(&self) -> ContainerStatus {
@@ -111,6 +119,10 @@ impl Actor {
             view.mount_namespace = process.and_then(|process| mount_namespace(process.pid));
         }
         view.process = process;
+        // Of a run that is being made, whoever makes it tells the shim.
+        if self.starting.is_none() {
+            view.shim = self.instance.as_ref().and_then(Instance::shim);
+        }
         view.state = self.state;
         view.started = self.started.filter(|_| process.is_some());
         view.goal_since = self.goal_since;

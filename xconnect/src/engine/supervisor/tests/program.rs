@@ -18,6 +18,9 @@ fn main() {
         "fault" => unsafe { std::ptr::null_mut::<u8>().write_volatile(1) },
         "sleep" => forever(),
         "polite" => {
+            if args.len() > 2 {
+                std::thread::sleep(std::time::Duration::from_millis(number(2) as u64));
+            }
             unsafe { signal(15, on_term as *const () as usize) };
             println!("polite");
             forever()

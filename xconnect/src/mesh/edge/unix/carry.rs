@@ -5,6 +5,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use super::scratch::{BUFFER, FdSearch, Scratch};
+use super::trouble::{MESSAGE_MAX, Trouble};
 use crate::graph::SocketType;
 use crate::mesh::edge::budget::{InFlight, LinkShare};
 use crate::sys::scm::{self, MAX_FDS, Sender};
@@ -12,8 +13,6 @@ use crate::sys::socket;
 
 /// A peek of so many bytes costs next to nothing; reads that fill it are taken for bulk.
 const SMALL: usize = 4096;
-/// A message of a `SOCK_SEQPACKET` link may not be longer: it is in memory as a whole.
-pub(super) const MESSAGE_MAX: usize = 16 * 1024 * 1024;
 /// A send buffer with room for [`BUFFER`] bytes and what the kernel charges beside them.
 const SEND_BUFFER: usize = 1024 * 1024;
 
@@ -42,19 +41,6 @@ pub(super) enum Carried {
     Later,
     /// The two sockets can no longer be kept exactly in step.
     Broken(Trouble),
-}
-
-/// Why a connection had to be closed.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Trouble {
-    #[error("descriptors were lost in reception (is the limit of open files reached?)")]
-    ControlLost,
-    #[error("a message of {0} bytes is longer than {MESSAGE_MAX}")]
-    MessageTooLong(usize),
-    #[error("cannot read")]
-    Read(#[source] io::Error),
-    #[error("cannot write")]
-    Write(#[source] io::Error),
 }
 
 /// What a sink has not taken yet.

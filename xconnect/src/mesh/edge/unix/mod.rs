@@ -11,6 +11,7 @@ mod relay;
 mod scratch;
 #[cfg(test)]
 mod tests;
+mod trouble;
 
 pub use edge::{Edge, EdgeSpec, ProviderEnd};
 

@@ -8,10 +8,11 @@ use std::time::Instant;
 
 use rustix::event::epoll::EventFlags;
 
-use super::carry::{Carried, Lane, Moved, Trouble};
+use super::carry::{Carried, Lane, Moved};
 use super::direction::{Direction, Step};
 use super::link::{Admission, LinkShared};
 use super::scratch::Scratch;
+use super::trouble::Trouble;
 use crate::mesh::edge::workers::{Clock, Poller, Side, Token};
 use crate::mesh::limiter::limited_in;
 use crate::sys::socket;

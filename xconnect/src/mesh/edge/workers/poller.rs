@@ -52,7 +52,7 @@ impl Token {
 pub(in crate::mesh::edge) struct Poller(OwnedFd);
 
 impl Poller {
-    pub(super) fn new() -> io::Result<Self> {
+    pub(in crate::mesh::edge) fn new() -> io::Result<Self> {
         Ok(Self(epoll::create(CreateFlags::CLOEXEC)?))
     }
 

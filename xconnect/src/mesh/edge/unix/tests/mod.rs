@@ -1,1 +1,3 @@
 //! The edge between real sockets.
+
+mod ends;
