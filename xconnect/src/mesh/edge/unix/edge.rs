@@ -16,6 +16,8 @@ use crate::ids::LinkId;
 use crate::mesh::edge::workers::{Command, Inbox};
 use crate::mesh::edge::{FdBudget, LinkCounters, Workers};
 use crate::mesh::inject::ProviderSocket;
+use crate::mesh::limiter::limited_in;
+use crate::mesh::{Limiter, OwnSockets};
 use crate::sys::scm::Sender;
 
 /// What an edge is to do.
@@ -37,6 +39,8 @@ pub struct EdgeSpec {
     pub identity: Identity,
     /// Limits.
     pub limits: Limits,
+    /// For what is logged about the link.
+    pub limiter: Arc<Limiter>,
 }
 
 /// Where the provider is.
@@ -46,6 +50,8 @@ pub struct ProviderEnd {
     pub socket: watch::Receiver<Option<Arc<ProviderSocket>>>,
     /// Notified when nobody listens on that socket: it may have been replaced.
     pub stale: Arc<Notify>,
+    /// What is never connected to, should it be the provider's socket.
+    pub own: Arc<OwnSockets>,
 }
 
 /// A running edge. Dropping it closes all its connections, without waiting for that.
@@ -78,6 +84,7 @@ impl Edge {
         budget: &Arc<FdBudget>,
     ) -> Self {
         let EdgeSpec { id, consumer, provider: provider_name, service, listener, .. } = spec;
+        let ProviderEnd { mut socket, stale, own } = provider;
         let span =
             tracing::info_span!(parent: None, "link", %id, consumer, provider = provider_name, service);
         let shared = Arc::new(LinkShared {
@@ -87,6 +94,8 @@ impl Edge {
             identity: spec.identity,
             role: Sender { pid: std::process::id(), uid: spec.identity.uid, gid: spec.identity.gid },
             limits: spec.limits,
+            limiter: spec.limiter,
+            own,
             counters,
             share: budget.share(),
             span,
@@ -96,7 +105,6 @@ impl Edge {
         });
         let listener = Arc::new(listener);
         let home = workers.home();
-        let ProviderEnd { mut socket, stale } = provider;
         let known = socket.borrow_and_update().clone();
         let state = LinkState::new(shared.clone(), Listener::new(listener.clone()), known, stale);
         home.post(Command::Open(Box::new(state)));
@@ -138,7 +146,14 @@ impl Edge {
         };
         let rest = tokio::time::timeout(grace, emptied).await.map_or_else(|_| self.open(), |()| 0);
         if rest > 0 {
-            tracing::warn!(parent: &link.span, rest, "the time to drain is over, closing connections");
+            limited_in!(
+                warn,
+                &link.span,
+                link.limiter,
+                "drain",
+                rest,
+                "the time to drain is over, closing connections"
+            );
         }
         self.cut().await;
     }
