@@ -8,6 +8,8 @@
 pub mod cgroup;
 pub mod container;
 pub mod engine;
+pub mod fdstore;
+pub mod fuse;
 pub mod graph;
 pub mod hostile;
 pub mod http;
@@ -26,6 +28,7 @@ pub mod wait;
 
 pub use container::Container;
 pub use engine::{Engine, State};
+pub use fdstore::FdStore;
 pub use graph::Link;
 pub use mesh::Mesh;
 pub use pod::client::Agent;

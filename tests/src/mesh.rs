@@ -22,7 +22,18 @@ pub struct Mesh {
     child: Child,
     process: Process,
     dir: PathBuf,
-    nofile: Option<u32>,
+    setup: Setup,
+}
+
+/// How a mesh is started.
+#[derive(Debug, Clone, Default)]
+pub struct Setup {
+    /// So many descriptors at most (soft and hard limit).
+    pub nofile: Option<u32>,
+    /// The fd store; none without it.
+    pub fdstore: Option<PathBuf>,
+    /// Logs everything.
+    pub verbose: bool,
 }
 
 impl Mesh {
@@ -37,19 +48,26 @@ impl Mesh {
     #[track_caller]
     #[must_use]
     pub fn start_with(sandbox: &Sandbox, nofile: Option<u32>, links: &[Link]) -> Self {
+        Self::start_as(sandbox, Setup { nofile, ..Setup::default() }, links)
+    }
+
+    /// Starts it as `setup` says, with these links.
+    #[track_caller]
+    #[must_use]
+    pub fn start_as(sandbox: &Sandbox, setup: Setup, links: &[Link]) -> Self {
         let dir = sandbox.path().to_owned();
         fs::write(dir.join("graph.json"), graph::json(links)).or_fail("graph");
-        let (child, process) = Self::spawn(&dir, nofile);
-        let mesh = Self { child, process, dir, nofile };
+        let (child, process) = Self::spawn(&dir, &setup);
+        let mesh = Self { child, process, dir, setup };
         mesh.wait_ready();
         mesh
     }
 
     #[track_caller]
-    fn spawn(dir: &std::path::Path, nofile: Option<u32>) -> (Child, Process) {
+    fn spawn(dir: &std::path::Path, setup: &Setup) -> (Child, Process) {
         let log = File::options().create(true).append(true).open(dir.join("mesh.log")).or_fail("log");
-        let limit = nofile.map_or("unlimited".to_owned(), |n| n.to_string());
-        let script = if nofile.is_some() { "ulimit -n \"$0\"; exec \"$@\"" } else { "exec \"$@\"" };
+        let limit = setup.nofile.map_or("unlimited".to_owned(), |n| n.to_string());
+        let script = if setup.nofile.is_some() { "ulimit -n \"$0\"; exec \"$@\"" } else { "exec \"$@\"" };
         let child = Command::new("sh")
             .args(["-c", script, &limit])
             .arg(programs::program("pv-xconnect"))
@@ -57,7 +75,9 @@ impl Mesh {
             .arg(dir.join("run"))
             .arg("--graph")
             .arg(dir.join("graph.json"))
-            .args(["--fdstore", "none"])
+            .arg("--fdstore")
+            .arg(setup.fdstore.as_deref().unwrap_or(std::path::Path::new("none")))
+            .args(setup.verbose.then_some("-v"))
             .env("XCONNECT_SANDBOX", dir)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -231,7 +251,7 @@ impl Mesh {
     /// Starts it again after [`Mesh::stop`] or [`Mesh::kill`], with the graph as it is.
     #[track_caller]
     pub fn start_again(&mut self) {
-        (self.child, self.process) = Self::spawn(&self.dir, self.nofile);
+        (self.child, self.process) = Self::spawn(&self.dir, &self.setup);
         self.wait_ready();
     }
 
@@ -278,6 +298,18 @@ impl Pair {
     pub fn start_with(sandbox: &Sandbox, kind: crate::Kind, change: impl FnOnce(Link) -> Link) -> Self {
         let (consumer, provider) = (Container::start(sandbox), Container::start(sandbox));
         Self::of(sandbox, consumer, provider, kind, change)
+    }
+
+    /// The same with defaults, by a mesh that is started so.
+    #[track_caller]
+    #[must_use]
+    pub fn start_as(sandbox: &Sandbox, setup: Setup) -> Self {
+        let (consumer, provider) = (Container::start(sandbox), Container::start(sandbox));
+        let link = Link::new("raw", "consumer", "provider").between(&consumer, &provider);
+        let listener = provider.listen(link.socket());
+        let mesh = Mesh::start_as(sandbox, setup, std::slice::from_ref(&link));
+        mesh.wait(&link, "up");
+        Self { mesh, consumer, provider, link, listener }
     }
 
     /// A link between these containers.

@@ -46,6 +46,14 @@ pub fn static_pod() -> PathBuf {
     BUILT.get_or_init(build_static_pod).clone()
 }
 
+/// Copies a program by a process of its own: a descriptor of ours that is open for writing would be passed
+/// on by every fork of another test's thread, and execve(2) gives `ETXTBSY` as long as one is open.
+#[track_caller]
+pub fn copy(program: &Path, to: &Path) {
+    let status = Command::new("cp").arg(program).arg(to).status().or_fail("cp");
+    assert!(status.success(), "cp {} {}: {status}", program.display(), to.display());
+}
+
 fn build_static_pod() -> PathBuf {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("Cargo.toml");
     let target_dir = profile_dir().with_file_name("static");

@@ -19,6 +19,6 @@ pub fn make(sandbox: &Sandbox) -> PathBuf {
         fs::create_dir(root.join(dir)).or_fail(dir);
     }
     let program = programs::static_pod();
-    fs::copy(&program, root.join("pod")).or_fail(program.display());
+    programs::copy(&program, &root.join("pod"));
     root
 }

@@ -109,7 +109,7 @@ impl Sandbox {
     #[must_use]
     pub fn copy_of(&self, program: &Path) -> PathBuf {
         let copy = self.path().join(self.unique("bin"));
-        fs::copy(program, &copy).or_fail(copy.display());
+        programs::copy(program, &copy);
         fs::set_permissions(&copy, Permissions::from_mode(0o755)).or_fail(copy.display());
         copy
     }

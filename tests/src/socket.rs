@@ -296,6 +296,12 @@ impl Listener {
         matches!(rustix::event::poll(&mut poll, Some(&rustix::event::Timespec::default())), Ok(0))
     }
 
+    /// Ends it for everybody. Dropping it may leave it alive for a moment, and taking connections: what
+    /// another test's thread forks meanwhile has a copy until execve(2).
+    pub fn close(self) {
+        let _ = rustix::net::shutdown(&self.0, rustix::net::Shutdown::Both);
+    }
+
     /// Serves every connection in a thread of its own by sending back what comes, until the listener
     /// is shut down (which also removes it from the world).
     #[track_caller]

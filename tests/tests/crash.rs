@@ -161,7 +161,12 @@ fn consumers_that_send_and_close_at_once_do_no_harm() {
             }
         });
         assert!(pair.mesh.is_alive());
+        // Some may have come to the provider only after the consumer's last one.
+        pair.mesh.wait_counter(&pair.link, "/connections/total", 1000);
         pair.mesh.wait_counter(&pair.link, "/connections/open", 0);
+        while !listener.is_idle() {
+            drop(listener.accept());
+        }
         xconnect_tests::process::wait_fds_at_most(pair.mesh.pid(), before);
         let (client, server) = pair.connect();
         client.send(b"x");

@@ -3,10 +3,11 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::time::{Duration, Instant};
 
 use xconnect_tests::container::MAPPED_ROOT;
 use xconnect_tests::mesh::Pair;
-use xconnect_tests::{Container, Kind, Link, Listener, Mesh, run};
+use xconnect_tests::{Container, Kind, Link, Listener, Mesh, ensure, eventually_within, run};
 
 #[test]
 fn the_socket_is_open_to_every_user_and_its_directories_to_none_but_root() {
@@ -238,5 +239,32 @@ fn one_consumer_may_have_many_links() {
             mesh.wait_gone(link);
         }
         assert_eq!(consumer.list("/run/pv/services"), ["s0.sock"]);
+    });
+}
+
+#[test]
+fn a_link_comes_up_when_what_was_in_its_way_goes_not_when_its_back_off_is_over() {
+    run(|sandbox| {
+        let (consumer, provider) = (Container::start(sandbox), Container::start(sandbox));
+        let link = Link::new("raw", "consumer", "provider").between(&consumer, &provider);
+        provider.echo(link.socket());
+        consumer.mkdir("/run/pv/services");
+        consumer.write(link.target(), "in its way");
+        let mesh = Mesh::start_with(sandbox, None, std::slice::from_ref(&link));
+        // It is tried ever more rarely, until there is a pause of more than 12 s, of which 7 are over.
+        let (mut since, mut seen) = (mesh.wait(&link, "failed")["since"].clone(), Instant::now());
+        eventually_within(Duration::from_secs(40), "a long pause", || {
+            let present = mesh.entry(&link)?["since"].clone();
+            if present != since {
+                (since, seen) = (present, Instant::now());
+            }
+            ensure(seen.elapsed() > Duration::from_secs(7), "not yet")
+        });
+        consumer.remove(link.target());
+        eventually_within(Duration::from_secs(4), "it is up", || {
+            let entry = mesh.entry(&link)?;
+            ensure(entry["status"] == "up", entry)
+        });
+        consumer.connect(link.target()).echo(b"x");
     });
 }

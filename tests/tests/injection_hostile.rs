@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use xconnect_tests::mesh::Pair;
+use xconnect_tests::mesh::{Pair, Setup};
 use xconnect_tests::wait::ensure;
 use xconnect_tests::{Container, Kind, Link, Mesh, OrFail, Sandbox, eventually, run};
 
@@ -41,7 +41,8 @@ fn prepared(sandbox: &Sandbox, prepare: impl FnOnce(&Container)) -> (Mesh, Conta
         .between(&consumer, &provider);
     provider.echo(link.socket());
     prepare(&consumer);
-    let mesh = Mesh::start_with(sandbox, None, std::slice::from_ref(&link));
+    let setup = Setup { verbose: true, ..Setup::default() };
+    let mesh = Mesh::start_as(sandbox, setup, std::slice::from_ref(&link));
     (mesh, consumer, provider, link)
 }
 
@@ -215,6 +216,22 @@ fn a_planted_socket_that_is_moved_is_not_followed() {
         // It is the container's now, and nobody listens there.
         assert_eq!(pair.consumer.list("/run/elsewhere"), ["moved.sock"]);
         assert!(pair.consumer.try_connect("/run/elsewhere/moved.sock", Kind::Stream).is_err());
+    });
+}
+
+#[test]
+fn a_planted_socket_whose_directory_is_moved_is_dead() {
+    run(|sandbox| {
+        let pair = Pair::start(sandbox);
+        pair.consumer.rename("/run/pv", "/run/away");
+        eventually("a new one is planted", || ensure(pair.consumer.exists(pair.link.target()), "not yet"));
+        pair.mesh.wait(&pair.link, "up");
+        let moved = "/run/away/services/raw.sock";
+        assert!(pair.consumer.try_connect(moved, Kind::Stream).is_err());
+        pair.mesh.apply(&[]);
+        pair.mesh.wait_gone(&pair.link);
+        assert!(!pair.consumer.exists(pair.link.target()));
+        assert!(pair.consumer.exists(moved));
     });
 }
 

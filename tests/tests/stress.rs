@@ -148,7 +148,7 @@ fn a_provider_that_comes_and_goes_all_the_time_fails_no_connection_that_it_did_n
             let listener = provider.listen(link.socket());
             let server = listener.accept();
             assert_eq!(server.recv_exact(1).bytes, b"x", "round {round}");
-            drop(listener);
+            listener.close();
             provider.remove(link.socket());
             server.send(b"y");
             assert_eq!(client.recv_exact(1).bytes, b"y", "round {round}");

@@ -10,6 +10,7 @@
 //! | [`graph`] | containers + manifests → links, authorization, wire JSON, plan (pure) | `ids`, `manifest` |
 //! | [`api`] | types of the control API, HTTP server and client over Unix sockets | `ids`, `graph` |
 //! | [`instance`] | the lock that makes each daemon the only one of its kind | `sys` |
+//! | [`program`] | what the daemons' command lines share | nothing |
 //! | [`sys`] | thin wrappers of system calls, the only unsafe code | nothing |
 //! | [`mesh`] | `pv-xconnect`: graph source, reconciler, injection, edges | all above |
 //! | [`engine`] | `pv-appengine`: state directory, runtime, lifecycle, control socket | all above, not `mesh` |
@@ -27,4 +28,5 @@ pub mod instance;
 pub mod manifest;
 #[cfg(feature = "mesh")]
 pub mod mesh;
+pub mod program;
 pub mod sys;

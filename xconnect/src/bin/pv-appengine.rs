@@ -1,6 +1,5 @@
 //! `pv-appengine`, the control plane: arguments, logging, signals, one library call.
 
-use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -9,8 +8,8 @@ use anyhow::Context as _;
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tracing_subscriber::EnvFilter;
 use xconnect::engine::{self, Asked, Config};
+use xconnect::program::{log_to_stderr, seconds};
 
 /// Exit code for a state directory that would be refused; `pvcontrol` uses the same.
 const REFUSED: u8 = 70;
@@ -48,13 +47,6 @@ struct Args {
     /// Say more; twice: everything (RUST_LOG overrides)
     #[arg(short, long, action = clap::ArgAction::Count)]
     verbose: u8,
-}
-
-fn seconds(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(seconds) if (0.0..=86_400.0).contains(&seconds) => Ok(seconds),
-        _ => Err("must be a number of seconds between 0 and 86400".to_owned()),
-    }
 }
 
 fn cgroup_name(text: &str) -> Result<String, String> {
@@ -125,21 +117,6 @@ fn check(state: &Path) -> ExitCode {
             ExitCode::from(REFUSED)
         }
     }
-}
-
-fn log_to_stderr(verbose: u8) {
-    let level = match verbose {
-        0 => "info",
-        1 => "debug",
-        _ => "trace",
-    };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .init();
 }
 
 fn start(config: Config) -> anyhow::Result<()> {

@@ -1,6 +1,5 @@
 //! `pv-xconnect`, the mesh daemon: arguments, logging, signals, one library call.
 
-use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -9,8 +8,8 @@ use anyhow::Context as _;
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tracing_subscriber::EnvFilter;
 use xconnect::mesh::{self, Config, GraphFrom};
+use xconnect::program::{log_to_stderr, seconds};
 
 /// The mesh: plants sockets into containers and carries what goes through them.
 #[derive(Debug, Parser)]
@@ -43,13 +42,6 @@ struct Args {
     /// Say more; twice: everything (RUST_LOG overrides)
     #[arg(short, long, action = clap::ArgAction::Count)]
     verbose: u8,
-}
-
-fn seconds(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(seconds) if (0.0..=86_400.0).contains(&seconds) => Ok(seconds),
-        _ => Err("must be a number of seconds between 0 and 86400".to_owned()),
-    }
 }
 
 impl Args {
@@ -88,21 +80,6 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-fn log_to_stderr(verbose: u8) {
-    let level = match verbose {
-        0 => "info",
-        1 => "debug",
-        _ => "trace",
-    };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .init();
 }
 
 fn start(args: Args) -> anyhow::Result<()> {

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use super::edge::LinkCounters;
+use super::limiter::{Limiter, limited};
 use crate::graph::Link;
 use crate::graph::wire::Status;
 use crate::ids::LinkKey;
@@ -27,12 +28,19 @@ pub(super) struct Place {
     standing: Mutex<Standing>,
     /// What its edge has counted, across all its connections.
     pub(super) counters: Arc<LinkCounters>,
+    /// For all that is logged about it: its containers can make it come and go in a loop.
+    pub(super) limiter: Arc<Limiter>,
 }
 
 impl Place {
     fn new(link: Arc<Link>) -> Self {
         let standing = Standing { status: Status::Declared, reason: None, since: SystemTime::now() };
-        Self { link: Mutex::new(link), standing: Mutex::new(standing), counters: Arc::default() }
+        Self {
+            link: Mutex::new(link),
+            standing: Mutex::new(standing),
+            counters: Arc::default(),
+            limiter: Arc::default(),
+        }
     }
 
     /// The link as it is wanted.
@@ -61,13 +69,14 @@ impl Place {
         }
         let link = self.link();
         let reason = reason.unwrap_or_default();
+        let (key, provider) = (&link.key, &link.provider.name);
         match status {
             Status::Failed => {
-                tracing::warn!(link = %link.key, provider = %link.provider.name, "link failed: {reason}");
+                limited!(warn, self.limiter, "failed", link = %key, %provider, "link failed: {reason}");
             }
-            Status::Up => tracing::info!(link = %link.key, provider = %link.provider.name, "link up"),
+            Status::Up => limited!(info, self.limiter, "up", link = %key, %provider, "link up"),
             Status::Waiting => {
-                tracing::info!(link = %link.key, provider = %link.provider.name, "link waiting: {reason}");
+                limited!(info, self.limiter, "waiting", link = %key, %provider, "link waiting: {reason}");
             }
             _ => tracing::debug!(link = %link.key, ?status, %reason, "link"),
         }

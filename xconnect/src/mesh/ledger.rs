@@ -14,6 +14,7 @@ use std::sync::{Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use super::inject::ContainerIdentity;
+use super::limiter::{Limiter, limited};
 use crate::ids::InsidePath;
 use crate::sys::fs::InodeId;
 
@@ -67,6 +68,7 @@ struct Line {
 pub(super) struct Ledger {
     path: PathBuf,
     state: Mutex<State>,
+    limiter: Limiter,
 }
 
 #[derive(Debug)]
@@ -98,7 +100,8 @@ impl Ledger {
         }
         let file = rewrite(path, &sockets).map_err(wrap)?;
         let lines = sockets.values().map(Vec::len).sum();
-        Ok(Self { path: path.to_owned(), state: Mutex::new(State { file, lines, sockets }) })
+        let state = Mutex::new(State { file, lines, sockets });
+        Ok(Self { path: path.to_owned(), state, limiter: Limiter::new() })
     }
 
     /// The inodes that the mesh has put at a place and not removed.
@@ -121,8 +124,13 @@ impl Ledger {
     /// Notes that nothing of ours is at a place any more.
     pub(super) fn forget(&self, place: &Place) {
         for inode in self.known(place) {
-            self.write(&Line { op: Op::Del, place: place.clone(), inode });
+            self.forget_one(place, inode);
         }
+    }
+
+    /// Notes that one socket is not at its place any more.
+    pub(super) fn forget_one(&self, place: &Place, inode: InodeId) {
+        self.write(&Line { op: Op::Del, place: place.clone(), inode });
     }
 
     fn write(&self, line: &Line) {
@@ -130,7 +138,7 @@ impl Ledger {
         let state = &mut *state;
         apply(&mut state.sockets, line);
         if let Err(error) = state.append(line, &self.path) {
-            tracing::error!(%error, path = %self.path.display(),
+            limited!(error, self.limiter, "write", %error, path = %self.path.display(),
                 "cannot note an injected socket: after a crash its link will say \"occupied\"; free space in the run directory");
         }
     }

@@ -4,12 +4,14 @@
 //! The task owns everything that belongs to the link. It acts on four events only: another wish of the
 //! graph, the end of the consumer, a change around the provider's socket, a change around the target.
 
+mod lookout;
 mod pace;
 mod planted;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::lookout::Lookout;
 use self::pace::{Backoff, Pace};
 use self::planted::Planted;
 use super::board::{Board, Place};
@@ -19,6 +21,9 @@ use super::fdstore::FdStore;
 use super::inject::{self, Container, Placed, Watcher};
 use super::latest::Latest;
 use super::ledger::Ledger;
+use super::leftovers::{self, Leftovers};
+use super::limiter::limited;
+use super::own::OwnSockets;
 use super::providers::{Provider, Providers, Sight};
 use crate::graph::wire::Status;
 use crate::graph::{Link, ServiceType};
@@ -27,8 +32,10 @@ use crate::graph::{Link, ServiceType};
 pub(super) struct Shared {
     pub(super) containers: Arc<Containers>,
     pub(super) providers: Providers,
+    pub(super) own: Arc<OwnSockets>,
     pub(super) watcher: Arc<Watcher>,
     pub(super) ledger: Ledger,
+    pub(super) leftovers: Leftovers,
     pub(super) fdstore: FdStore,
     pub(super) board: Arc<Board>,
     pub(super) workers: Workers,
@@ -76,7 +83,8 @@ pub(super) fn run(
     place: Arc<Place>,
     wanted: Arc<Latest<Wanted>>,
 ) -> impl Future<Output = ()> {
-    let mut task = Task { shared, place, wanted, planted: None, provider: None, pace: Pace::new() };
+    let mut task =
+        Task { shared, place, wanted, planted: None, provider: None, lookout: None, pace: Pace::new() };
     async move {
         let ending = task.live().await;
         Box::pin(task.end(ending)).await;
@@ -90,12 +98,15 @@ struct Task {
     planted: Option<Planted>,
     /// Held from turn to turn: a provider that nobody holds is forgotten, and looked for from the start.
     provider: Option<Arc<Provider>>,
+    /// Where the socket could not be put to its target.
+    lookout: Option<Lookout>,
     pace: Pace,
 }
 
 impl Task {
     async fn live(&mut self) -> Ending {
         let mut backoff = Backoff::new();
+        let mut spurred = false;
         loop {
             let wish = self.wanted.get();
             let link = match wish {
@@ -117,14 +128,17 @@ impl Task {
                 Turn::Pause(pause) => Some(pause),
                 Turn::Failed(reason) => {
                     self.place.set(Status::Failed, Some(reason));
-                    Some(backoff.next())
+                    Some(if spurred { backoff.again() } else { backoff.next() })
                 }
             };
+            spurred = false;
+            let Self { wanted, lookout, .. } = self;
             match pause {
-                None => self.wanted.changed().await,
+                None => wanted.changed().await,
                 Some(pause) => tokio::select! {
-                    () = self.wanted.changed() => {}
+                    () = wanted.changed() => {}
                     () = tokio::time::sleep(pause) => {}
+                    () = changes(lookout) => spurred = true,
                 },
             }
         }
@@ -166,14 +180,18 @@ impl Task {
     async fn put_in(&mut self, link: &Arc<Link>, container: &Arc<Container>) -> Option<Turn> {
         if let Some(planted) = &self.planted {
             match container.check(&link.key.target, &planted.inode).await {
-                Ok(Placed::Ours) => return None,
+                Ok(Placed::Ours) => {
+                    self.lookout = None;
+                    return None;
+                }
                 Ok(Placed::Missing | Placed::Other) => {
-                    tracing::info!(link = %link.key, "the injected socket is gone from its place: injecting it again");
+                    limited!(info, self.place.limiter, "again", link = %link.key,
+                        "the injected socket is gone from its place: injecting it again");
                 }
                 Err(error) if is_gone(&error) => {
                     return Some(self.without_consumer("the consumer has ended").await);
                 }
-                Err(error) => return Some(Turn::Failed(super::chain(&error))),
+                Err(error) => return Some(self.failed(link, container, &error)),
             }
             if let Some(pause) = self.pace.wait() {
                 return Some(Turn::Pause(pause));
@@ -181,9 +199,10 @@ impl Task {
         } else {
             self.place.set(Status::Injecting, None);
         }
-        match Planted::plant(&self.shared, link, container, &self.place.counters, self.planted.take()).await {
+        match Planted::plant(&self.shared, link, container, &self.place, self.planted.take()).await {
             Ok(planted) => {
                 self.planted = Some(planted);
+                self.lookout = None;
                 None
             }
             Err((error, before)) => {
@@ -191,9 +210,17 @@ impl Task {
                 if is_gone(&error) {
                     return Some(self.without_consumer("the consumer has ended").await);
                 }
-                Some(Turn::Failed(super::chain(&error)))
+                Some(self.failed(link, container, &error))
             }
         }
+    }
+
+    /// Looks out for the end of what is in the way.
+    fn failed(&mut self, link: &Link, container: &Arc<Container>, error: &inject::Error) -> Turn {
+        if !self.lookout.as_ref().is_some_and(|lookout| lookout.is_at(container)) {
+            self.lookout = Some(Lookout::new(&self.shared.watcher, container, &link.key.target));
+        }
+        Turn::Failed(super::chain(error))
     }
 
     /// Waits for events while the socket is in place.
@@ -220,11 +247,14 @@ impl Task {
         Box::pin(self.without_consumer("the consumer has ended")).await
     }
 
-    /// Takes the socket out of the container and cuts what ran through it.
+    /// Takes the socket out of the container and cuts what ran through it. Where this mesh has planted none,
+    /// a former one may have.
     async fn pull_out(&mut self) {
         self.provider = None;
-        if let Some(planted) = self.planted.take() {
-            planted.pull_out(&self.shared).await;
+        self.lookout = None;
+        match self.planted.take() {
+            Some(planted) => planted.pull_out(&self.shared).await,
+            None => leftovers::abandon(&self.shared, &self.place.link()).await,
         }
     }
 
@@ -233,13 +263,22 @@ impl Task {
             Ending::Removed => self.pull_out().await,
             Ending::Stopped => {
                 self.place.set(Status::Draining, None);
-                if let Some(planted) = self.planted.take() {
-                    planted.drain(&self.shared).await;
+                match self.planted.take() {
+                    Some(planted) => planted.drain(&self.shared).await,
+                    None => leftovers::abandon(&self.shared, &self.place.link()).await,
                 }
             }
         }
         self.place.set(Status::Gone, None);
         self.shared.board.remove(&self.place.link().key, &self.place);
+    }
+}
+
+/// Waits for a change that the lookout sees; for ever without one.
+async fn changes(lookout: &mut Option<Lookout>) {
+    match lookout {
+        Some(lookout) => lookout.changed().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -250,11 +289,12 @@ fn show(place: &Place, planted: &mut Planted, sight: &Sight) {
         Sight::Looking => place.set(Status::Injecting, None),
         Sight::There(_) => place.set(Status::Up, None),
         Sight::Missing(reason) => place.set(Status::Waiting, Some(reason.clone())),
+        Sight::Refused(reason) => place.set(Status::Failed, Some(reason.clone())),
     }
 }
 
 /// Why a link cannot be served at all, if so.
-fn cannot_serve(link: &Link) -> Option<String> {
+pub(super) fn cannot_serve(link: &Link) -> Option<String> {
     if let Err(refusal) = &link.grant {
         return Some(refusal.to_string());
     }
@@ -265,6 +305,6 @@ fn cannot_serve(link: &Link) -> Option<String> {
 }
 
 /// True where the container itself is no more, so that there is nothing to clean up and nothing to retry.
-fn is_gone(error: &inject::Error) -> bool {
+pub(super) fn is_gone(error: &inject::Error) -> bool {
     matches!(error, inject::Error::Exited { .. } | inject::Error::Recycled { .. })
 }

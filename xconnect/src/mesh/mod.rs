@@ -2,7 +2,7 @@
 //!
 //! `run` is the narrative; the rooms are: `source` (the wanted graph), `reconcile` (one task per
 //! link), `link` (one link's life), `containers` and `providers` (what links share), `ledger` and
-//! `fdstore` (what outlives a crash), `board` and `server` (what the operator sees).
+//! `fdstore` (what outlives a crash), `leftovers` (what a crash left), `board` and `server` (what the operator sees).
 
 mod board;
 mod config;
@@ -12,8 +12,11 @@ mod fdstore;
 pub mod inject;
 mod latest;
 mod ledger;
+mod leftovers;
+mod limiter;
 mod link;
 mod metrics;
+mod own;
 mod providers;
 mod reconcile;
 mod run;
@@ -25,6 +28,8 @@ use crate::graph::{Forward, Link};
 
 pub use crate::sys::limits::prepare_process;
 pub use config::{Config, GraphFrom};
+pub use limiter::Limiter;
+pub use own::OwnSockets;
 pub use run::{Error, run};
 
 /// Why bytes of a link that could go through the kernel go through user space.

@@ -12,6 +12,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use super::containers::Containers;
 use super::inject::{self, Container, ProviderSocket, Watch, Watcher};
+use super::own::{self, OwnSockets};
 use crate::graph::Presence;
 use crate::ids::InsidePath;
 
@@ -24,6 +25,8 @@ pub(super) enum Sight {
     There(Arc<ProviderSocket>),
     /// It is not, for this reason.
     Missing(String),
+    /// It is there, and not to be connected to, for this reason.
+    Refused(String),
 }
 
 impl Sight {
@@ -31,7 +34,7 @@ impl Sight {
     pub(super) fn socket(&self) -> Option<Arc<ProviderSocket>> {
         match self {
             Self::There(socket) => Some(Arc::clone(socket)),
-            Self::Looking | Self::Missing(_) => None,
+            Self::Looking | Self::Missing(_) | Self::Refused(_) => None,
         }
     }
 }
@@ -58,13 +61,14 @@ type Key = (Presence, InsidePath);
 pub(super) struct Providers {
     containers: Arc<Containers>,
     watcher: Arc<Watcher>,
+    own: Arc<OwnSockets>,
     known: Mutex<HashMap<Key, Weak<Provider>>>,
     tasks: Mutex<JoinSet<()>>,
 }
 
 impl Providers {
-    pub(super) fn new(containers: Arc<Containers>, watcher: Arc<Watcher>) -> Self {
-        Self { containers, watcher, known: Mutex::default(), tasks: Mutex::new(JoinSet::new()) }
+    pub(super) fn new(containers: Arc<Containers>, watcher: Arc<Watcher>, own: Arc<OwnSockets>) -> Self {
+        Self { containers, watcher, own, known: Mutex::default(), tasks: Mutex::new(JoinSet::new()) }
     }
 
     /// The socket at `path` of the provider at `presence`.
@@ -79,9 +83,10 @@ impl Providers {
         let lookout = Lookout {
             containers: Arc::clone(&self.containers),
             watcher: Arc::clone(&self.watcher),
+            own: Arc::clone(&self.own),
             presence,
             path: path.clone(),
-            tell,
+            sight: tell,
             stale: Arc::clone(&stale),
         };
         let lookout = {
@@ -105,9 +110,10 @@ impl Providers {
 struct Lookout {
     containers: Arc<Containers>,
     watcher: Arc<Watcher>,
+    own: Arc<OwnSockets>,
     presence: Presence,
     path: InsidePath,
-    tell: watch::Sender<Sight>,
+    sight: watch::Sender<Sight>,
     stale: Arc<Notify>,
 }
 
@@ -154,7 +160,10 @@ impl Lookout {
     async fn look(&self, container: &Container) {
         match container.find_socket(&self.path).await {
             Ok(found) => {
-                self.tell.send_if_modified(|sight| {
+                if let Some(own) = self.own.find(&found.inode) {
+                    return self.tell(Sight::Refused(own::refusal(own)));
+                }
+                self.sight.send_if_modified(|sight| {
                     if matches!(sight, Sight::There(socket) if socket.inode == found.inode) {
                         return false;
                     }
@@ -170,12 +179,21 @@ impl Lookout {
     }
 
     fn missing(&self, reason: String) {
-        self.tell.send_if_modified(|sight| {
-            if matches!(sight, Sight::Missing(known) if *known == reason) {
-                return false;
+        self.tell(Sight::Missing(reason));
+    }
+
+    fn tell(&self, seen: Sight) {
+        self.sight.send_if_modified(|sight| {
+            let same = match (&*sight, &seen) {
+                (Sight::Missing(old), Sight::Missing(new)) | (Sight::Refused(old), Sight::Refused(new)) => {
+                    old == new
+                }
+                _ => false,
+            };
+            if !same {
+                *sight = seen;
             }
-            *sight = Sight::Missing(reason);
-            true
+            !same
         });
     }
 }

@@ -1,6 +1,5 @@
 //! The daemon as a narrative: lock, take over what is there, follow the graph, end in order.
 
-use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,13 +14,15 @@ use super::edge::{FdBudget, Workers, WorkersError};
 use super::fdstore::FdStore;
 use super::inject::{self, Watcher};
 use super::ledger::{self, Ledger};
+use super::leftovers::{self, Leftovers};
 use super::link::Shared;
+use super::own::OwnSockets;
 use super::providers::Providers;
 use super::reconcile::Reconciler;
 use super::server::{self, View};
 use super::source::{self, Outlet};
 use crate::api::server::{BindError, stop_channel};
-use crate::graph::{Graph, Presence, ProcessId};
+use crate::graph::Graph;
 use crate::instance::{InstanceLock, LockError};
 use crate::sys::process;
 
@@ -56,7 +57,7 @@ pub enum Error {
     Namespace(#[source] std::io::Error),
 }
 
-/// How long the fd store may take to hear that the listeners are gone.
+/// How long each of the last acts may take: removing what a former mesh left, telling the fd store.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// So long after a changed graph its links have settled, and what they needed on the way is given back.
 const SETTLED: Duration = Duration::from_secs(1);
@@ -83,16 +84,20 @@ pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), 
     let fdstore = match &config.fdstore {
         None => FdStore::none(),
         Some(path) => {
-            let (store, keeper) = FdStore::connect(path).await;
+            let (store, keeper, listed) = FdStore::at(path);
             farewell.spawn(keeper.run());
+            listed.wait().await;
             store
         }
     };
     let board = Arc::new(Board::default());
+    let own = Arc::new(OwnSockets::of(&config));
     let shared = Arc::new(Shared {
-        providers: Providers::new(Arc::clone(&containers), Arc::clone(&watcher)),
+        providers: Providers::new(Arc::clone(&containers), Arc::clone(&watcher), Arc::clone(&own)),
+        own,
         containers,
         watcher,
+        leftovers: Leftovers::new(&ledger),
         ledger,
         fdstore,
         board: Arc::clone(&board),
@@ -107,6 +112,7 @@ pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), 
     tasks.spawn(source::follow(config.graph.clone(), outlet));
 
     let mut reconciler = Reconciler::new(Arc::clone(&shared));
+    let mut sweeping = JoinSet::new();
     let mut first = true;
     let mut unsettled = false;
     loop {
@@ -125,7 +131,7 @@ pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), 
                 let Some(graph) = graphs.borrow_and_update().clone() else { continue };
                 if first {
                     first = false;
-                    sweep(&shared, &graph).await;
+                    leftovers::sweep(&shared, &graph, &mut sweeping);
                 }
                 let steps = reconciler.apply(graph);
                 unsettled |= steps > 0;
@@ -138,6 +144,15 @@ pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), 
         }
     }
     reconciler.stop().await;
+    if first {
+        // No link has taken anything over, and a listener that stays kept would hold its consumers.
+        leftovers::sweep(&shared, &Graph::default(), &mut sweeping);
+    }
+    let swept = async { while sweeping.join_next().await.is_some() {} };
+    if tokio::time::timeout(FAREWELL, swept).await.is_err() {
+        tracing::warn!("not all sockets that a former mesh left could be removed in time");
+    }
+    sweeping.shutdown().await;
     serving.stop();
     tasks.shutdown().await;
     // The keeper ends when the last link has let go of the store, with everything told.
@@ -146,35 +161,4 @@ pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), 
         tracing::warn!("the fd store did not take the farewell");
     }
     Ok(())
-}
-
-/// Removes what a former mesh left in containers and the graph does not want any more.
-async fn sweep(shared: &Shared, graph: &Graph) {
-    let ids: HashSet<String> = graph.links.keys().map(|key| key.id().to_string()).collect();
-    shared.fdstore.drop_unwanted(|name| ids.contains(name));
-    let wanted: HashSet<_> = graph
-        .links
-        .values()
-        .filter_map(|link| match link.consumer {
-            Presence::Running(process) => Some((process.pid, link.key.target.clone())),
-            Presence::Host | Presence::NotRunning => None,
-        })
-        .collect();
-    for (place, inodes) in shared.ledger.all() {
-        if wanted.contains(&(place.pid, place.target.clone())) {
-            continue;
-        }
-        let process = ProcessId { pid: place.pid, start: Some(place.start) };
-        if let Ok(Some(container)) = shared.containers.get(Presence::Running(process)).await
-            && container.identity().mnt_ns == place.mnt_ns
-        {
-            for inode in &inodes {
-                if let Err(error) = container.unplant(&place.target, inode).await {
-                    tracing::warn!(pid = place.pid, target = %place.target, error = %super::chain(&error),
-                        "cannot remove a socket that a former mesh left");
-                }
-            }
-        }
-        shared.ledger.forget(&place);
-    }
 }

@@ -117,6 +117,15 @@ pub fn entry_at(dir: impl AsFd, name: &str) -> io::Result<Option<Entry>> {
     }
 }
 
+/// Facts about what a path of our own leads to, symlinks followed.
+///
+/// # Errors
+/// Those of statx(2).
+pub fn entry_at_path(path: &std::path::Path) -> io::Result<Entry> {
+    let mask = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
+    Ok(statx(rustix::fs::CWD, path, AtFlags::NO_AUTOMOUNT, mask)?.into())
+}
+
 /// Opens a path as the process whose root this is would resolve it: symlinks, absolute ones too, and
 /// `..` stay below `root`, magic links (`/proc/PID/root` and its like) are refused.
 ///

@@ -1,9 +1,12 @@
 //! Unix sockets: accepting, buffer sizes, and the end of one direction.
 
 use std::io::Result;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
-use rustix::net::{RecvFlags, SendFlags, Shutdown, SocketFlags, sockopt};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, sockopt};
 
 /// Accepts a connection: non-blocking, close-on-exec.
 ///
@@ -11,6 +14,27 @@ use rustix::net::{RecvFlags, SendFlags, Shutdown, SocketFlags, sockopt};
 /// Those of accept4(2); `EAGAIN` where nobody waits.
 pub fn accept(listener: impl AsFd) -> Result<OwnedFd> {
     Ok(rustix::net::accept_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?)
+}
+
+/// Connects to a path of any length: `sun_path` holds 107 bytes (unix(7)), so that a longer one is reached
+/// through a descriptor of its directory.
+///
+/// # Errors
+/// Those of connect(2) and open(2).
+pub fn connect(socket: impl AsFd, path: &Path) -> Result<()> {
+    let address = match SocketAddrUnix::new(path) {
+        Err(Errno::NAMETOOLONG) => {
+            let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+                return Err(Errno::NAMETOOLONG.into());
+            };
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let dir = rustix::fs::open(parent, flags, Mode::empty())?;
+            let short = Path::new("/proc/self/fd").join(dir.as_raw_fd().to_string()).join(name);
+            return Ok(rustix::net::connect(socket, &SocketAddrUnix::new(&short)?)?);
+        }
+        address => address?,
+    };
+    Ok(rustix::net::connect(socket, &address)?)
 }
 
 /// Takes bytes; what comes with them (descriptors) is closed by the kernel.

@@ -8,11 +8,12 @@ use std::time::Duration;
 use rustix::fs::{Mode, OFlags};
 use tokio::io::Interest;
 
-use super::Error;
 use super::error::Place;
 use super::pool::{Owner, Pool, PoolError};
+use super::{Error, LIMITER};
 use crate::graph::ProcessId;
 use crate::ids::InsidePath;
+use crate::mesh::limiter::limited;
 use crate::sys::fs::Polled;
 use crate::sys::pidfd::{PidFd, has_exited};
 use crate::sys::procfs::{IdMap, ProcDir};
@@ -80,7 +81,7 @@ impl Container {
         let identity = ContainerIdentity { pid, start, mnt_ns, mnt_dev };
         let own = ProcDir::own().map_err(failed("open /proc/self"))?;
         if own.namespace("mnt").map_err(failed("stat own ns/mnt"))? == (mnt_dev, mnt_ns) {
-            tracing::warn!(pid, "the container shares the mount namespace of the mesh");
+            limited!(warn, LIMITER, "shared", pid, "the container shares the mount namespace of the mesh");
         }
         let (uid_map, gid_map) = id_maps(&proc_dir, &own).map_err(failed("read its id maps"))?;
         let pool = Pool::new(file_system_owner(&uid_map, &gid_map).ok_or(Error::NoIdMap { pid })?);
@@ -184,7 +185,7 @@ impl Container {
     /// Runs `work` on the container's threads with nobody waiting for it.
     pub(super) fn detach(&self, work: impl FnOnce() + Send + 'static) {
         if let Err(error) = self.pool.detach(work) {
-            tracing::warn!(pid = self.identity.pid, %error, "cannot start a thread to clean up");
+            limited!(warn, LIMITER, "clean", pid = self.identity.pid, %error, "cannot start a thread to clean up");
         }
     }
 

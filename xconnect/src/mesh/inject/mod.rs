@@ -25,6 +25,7 @@ pub use error::Error;
 pub use socket::{Placed, Planted, Removed, SocketSpec};
 pub use watch::{Watch, Watcher};
 
+use super::limiter::Limiter;
 use crate::graph::SocketType;
 use crate::sys::fs::InodeId;
 
@@ -36,6 +37,9 @@ pub struct ProviderSocket {
     /// Which inode, to tell a restarted provider's socket from the old one.
     pub inode: InodeId,
 }
+
+/// For what is logged here, of which a container that races against us can bring about any number.
+static LIMITER: Limiter = Limiter::new();
 
 /// The kernel's number of a socket's type.
 fn kernel_type(socket_type: SocketType) -> rustix::net::SocketType {

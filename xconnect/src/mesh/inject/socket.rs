@@ -13,9 +13,10 @@ pub use remove::Removed;
 
 use super::error::Place;
 use super::path::open_parent;
-use super::{Container, Error, ProviderSocket};
+use super::{Container, Error, LIMITER, ProviderSocket};
 use crate::graph::SocketType;
 use crate::ids::InsidePath;
+use crate::mesh::limiter::limited;
 use crate::sys::fs::{self, FileKind, InodeId};
 use plant::Order;
 
@@ -168,7 +169,7 @@ impl Drop for Unclaimed {
             let name = std::mem::take(&mut self.name);
             self.container.detach(move || {
                 if let Err(error) = remove::remove(&made.parent, &name, &made.inode) {
-                    tracing::warn!(name, %error, "cannot remove a socket that nobody waits for");
+                    limited!(warn, LIMITER, "late", name, %error, "cannot remove a socket that nobody waits for");
                 }
             });
         }

@@ -15,8 +15,9 @@ use tokio::io::Interest;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
-use super::{Container, ContainerIdentity, Error};
+use super::{Container, ContainerIdentity, Error, LIMITER};
 use crate::ids::InsidePath;
+use crate::mesh::limiter::limited;
 use crate::sys::fs::Polled;
 use table::Table;
 
@@ -54,7 +55,10 @@ impl Shared {
     /// Says once, until it heals, that watches fell back to periodic checks.
     fn warn_once(&self, error: &std::io::Error) {
         if !self.warned.swap(true, Ordering::Relaxed) {
-            tracing::warn!(
+            limited!(
+                warn,
+                LIMITER,
+                "watch",
                 %error,
                 "cannot watch all paths, looking at some every few seconds (fs.inotify.max_user_watches?)"
             );

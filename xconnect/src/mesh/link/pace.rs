@@ -24,6 +24,11 @@ impl Backoff {
         wait
     }
 
+    /// The same wait once more, after a try that did not wait for its time.
+    pub(super) fn again(&self) -> Duration {
+        (self.next / 2).max(FAILURE.0)
+    }
+
     pub(super) fn reset(&mut self) {
         self.next = FAILURE.0;
     }
@@ -79,7 +84,9 @@ mod tests {
             backoff.next();
         }
         assert_eq!(backoff.next(), FAILURE.1);
+        assert!(backoff.again() >= FAILURE.1 / 2);
         backoff.reset();
+        assert_eq!(backoff.again(), Duration::from_millis(100));
         assert_eq!(backoff.next(), Duration::from_millis(100));
     }
 

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use super::super::edge::LinkCounters;
+use super::super::board::Place;
 use super::super::edge::unix::{Edge, EdgeSpec, ProviderEnd};
 use super::super::fdstore;
 use super::super::inject::{self, Container, Placed, ProviderSocket, SocketSpec, Watch};
 use super::super::ledger;
+use super::super::limiter::{Limiter, limited};
 use super::Shared;
 use crate::graph::{Identity, Limits, Link, UnixOptions};
 use crate::ids::LinkKey;
@@ -43,6 +44,7 @@ pub(super) struct Planted {
     provider: Option<Arc<ProviderSocket>>,
     pub(super) stale: Arc<Notify>,
     pub(super) watch: Watch,
+    limiter: Arc<Limiter>,
 }
 
 impl Planted {
@@ -60,7 +62,7 @@ impl Planted {
         shared: &Shared,
         link: &Link,
         container: &Arc<Container>,
-        counters: &Arc<LinkCounters>,
+        place: &Place,
         before: Option<Self>,
     ) -> Result<Self, (inject::Error, Option<Self>)> {
         let entry = ledger::Place::new(container.identity(), &link.key.target);
@@ -70,6 +72,7 @@ impl Planted {
             Ok(socket) => socket,
             Err(error) => return Err((error, before)),
         };
+        shared.leftovers.settle(&entry);
         let (provider, stale, retired) = match before {
             None => (None, Arc::new(Notify::new()), Vec::new()),
             Some(before) => {
@@ -91,14 +94,17 @@ impl Planted {
             socket_type: link.unix.socket_type,
             identity,
             limits: link.limits,
+            limiter: Arc::clone(&place.limiter),
         };
-        let end = ProviderEnd { socket: provider.clone(), stale: Arc::clone(&stale) };
-        let edge = Edge::start(&shared.workers, spec, end, Arc::clone(counters), &shared.budget);
+        let own = Arc::clone(&shared.own);
+        let end = ProviderEnd { socket: provider.clone(), stale: Arc::clone(&stale), own };
+        let edge = Edge::start(&shared.workers, spec, end, Arc::clone(&place.counters), &shared.budget);
         let meta = fdstore::Meta { place: entry.clone(), inode, socket_type: link.unix.socket_type };
         match edge.listener_dup() {
             Ok(listener) => shared.fdstore.put(link.key.id(), meta, listener),
             Err(error) => {
-                tracing::warn!(link = %link.key, %error, "cannot save the listener for a successor");
+                limited!(warn, place.limiter, "save", link = %link.key, %error,
+                    "cannot save the listener for a successor");
             }
         }
         Ok(Self {
@@ -112,6 +118,7 @@ impl Planted {
             provider,
             stale,
             watch,
+            limiter: Arc::clone(&place.limiter),
         })
     }
 
@@ -153,7 +160,8 @@ impl Planted {
         if let Err(error) = self.container.unplant(&self.key.target, &self.inode).await
             && !super::is_gone(&error)
         {
-            tracing::warn!(link = %self.key, error = %crate::mesh::chain(&error), "cannot remove the injected socket");
+            limited!(warn, self.limiter, "remove", link = %self.key, error = %crate::mesh::chain(&error),
+                "cannot remove the injected socket");
         }
         shared.ledger.forget(&self.entry);
         shared.fdstore.del(self.key.id());
@@ -169,18 +177,42 @@ async fn obtain(
     entry: &ledger::Place,
     may_adopt: bool,
 ) -> Result<(OwnedFd, InodeId), inject::Error> {
-    if may_adopt
-        && let Some((meta, listener)) = shared.fdstore.adopt(link.key.id())
-        && meta.place == *entry
-        && meta.socket_type == link.unix.socket_type
-        && let Placed::Ours = container.check(&link.key.target, &meta.inode).await?
-    {
-        tracing::info!(link = %link.key, "going on with the listener that the former mesh left");
-        shared.ledger.put(entry.clone(), meta.inode);
-        return Ok((listener, meta.inode));
+    if may_adopt && let Some(socket) = take_over(shared, link, container, entry).await? {
+        return Ok(socket);
     }
     let spec = SocketSpec::new(link.unix.socket_type);
     let planted = container.plant(&link.key.target, &spec, &shared.ledger.known(entry)).await?;
     shared.ledger.put(entry.clone(), planted.inode);
     Ok((planted.listener, planted.inode))
+}
+
+/// The listener that a former mesh left for the link, where its socket is still in its place. Where it is
+/// not, the store is told to close it: nobody would ever accept from it.
+async fn take_over(
+    shared: &Shared,
+    link: &Link,
+    container: &Container,
+    entry: &ledger::Place,
+) -> Result<Option<(OwnedFd, InodeId)>, inject::Error> {
+    let id = link.key.id();
+    let Some((meta, listener)) = shared.fdstore.adopt(id) else { return Ok(None) };
+    let fits = meta.place == *entry && meta.socket_type == link.unix.socket_type;
+    let placed = if fits { container.check(&link.key.target, &meta.inode).await } else { Ok(Placed::Other) };
+    match placed {
+        Ok(Placed::Ours) => {
+            tracing::info!(link = %link.key, "going on with the listener that the former mesh left");
+            shared.ledger.put(entry.clone(), meta.inode);
+            Ok(Some((listener, meta.inode)))
+        }
+        Ok(Placed::Missing | Placed::Other)
+        | Err(inject::Error::NotADirectory { .. } | inject::Error::LinkLoop { .. }) => {
+            shared.fdstore.del(id);
+            Ok(None)
+        }
+        Err(error) => {
+            // For the next try: those who wait in it have done nothing wrong.
+            shared.fdstore.give_back(id, meta, listener);
+            Err(error)
+        }
+    }
 }

@@ -9,14 +9,13 @@ use rustix::event::epoll::EventFlags;
 
 use super::link::{Admission, LinkState};
 use crate::mesh::edge::workers::{Core, Key, Side, Slot, Timer, Token};
+use crate::mesh::limiter::limited_in;
 use crate::sys::socket;
 
 /// Consumers that may wait for the provider at the same time.
 const HELD_MAX: usize = 512;
 /// First and longest pause in accepting.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
-/// A link tells at most so often that it refuses consumers.
-const QUIET: Duration = Duration::from_secs(5);
 
 /// The listening socket of a link, and what is remembered of its troubles.
 pub(super) struct Listener {
@@ -24,31 +23,11 @@ pub(super) struct Listener {
     key: Option<Key>,
     pause: Duration,
     resume_at: Option<Instant>,
-    told: Told,
 }
 
 impl Listener {
     pub(super) fn new(socket: Arc<OwnedFd>) -> Self {
-        Self { socket, key: None, pause: Duration::ZERO, resume_at: None, told: Told::default() }
-    }
-}
-
-/// Lets one message through now and then, and counts the others.
-#[derive(Debug, Default)]
-struct Told {
-    last: Option<Instant>,
-    since: u64,
-}
-
-impl Told {
-    /// How often it happened since the last message, where another one is due.
-    fn count(&mut self, now: Instant) -> Option<u64> {
-        self.since += 1;
-        if self.last.is_some_and(|last| now < last + QUIET) {
-            return None;
-        }
-        self.last = Some(now);
-        Some(std::mem::take(&mut self.since))
+        Self { socket, key: None, pause: Duration::ZERO, resume_at: None }
     }
 }
 
@@ -103,9 +82,7 @@ impl LinkState {
         };
         drop(consumer);
         link.counters.refused.fetch_add(1, Ordering::Relaxed);
-        if let Some(count) = self.listener.as_mut().and_then(|listener| listener.told.count(core.now())) {
-            tracing::warn!(parent: &link.span(), count, limit, "refused connections: {reason}");
-        }
+        limited_in!(warn, &link.span(), link.limiter, reason, limit, "refused connections: {reason}");
     }
 
     fn pause(&mut self, error: &std::io::Error, core: &mut Core) {
@@ -119,9 +96,7 @@ impl LinkState {
         if let Err(error) = core.poller.modify(listener.socket.as_fd(), token, EventFlags::empty()) {
             tracing::error!(parent: &link.span(), %error, "cannot pause accepting");
         }
-        if let Some(count) = listener.told.count(core.now()) {
-            tracing::warn!(parent: &link.span(), %error, count, "cannot accept connections, pausing");
-        }
+        limited_in!(warn, &link.span(), link.limiter, "pause", %error, "cannot accept connections, pausing");
         core.set_timer(resume_at, Timer::Link(self.shared.number));
     }
 

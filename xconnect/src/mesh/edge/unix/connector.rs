@@ -2,7 +2,7 @@
 //! queued there, poll(2) tells nothing.
 
 use std::io::{self, ErrorKind};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -116,8 +116,7 @@ fn connect(job: &Job) -> io::Result<OwnedFd> {
         }
         // A timeout of 0 would mean none at all (socket(7)).
         let slice = Blocking::Timeout(left.clamp(Duration::from_millis(1), SLICE));
-        let link = &job.link;
-        match role::connect(job.provider.fd.as_fd(), link.socket_type, link.identity, slice) {
+        match job.link.connect(&job.provider, slice) {
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
             result => return result,
         }

@@ -15,6 +15,8 @@ use crate::ids::{ContainerName, LinkId, ServiceName};
 use crate::mesh::edge::workers::{Command, Inbox};
 use crate::mesh::edge::{FdBudget, LinkCounters, Workers};
 use crate::mesh::inject::ProviderSocket;
+use crate::mesh::limiter::limited_in;
+use crate::mesh::{Limiter, OwnSockets};
 use crate::sys::scm::Sender;
 
 /// What an edge is to do.
@@ -36,6 +38,8 @@ pub struct EdgeSpec {
     pub identity: Identity,
     /// Limits.
     pub limits: Limits,
+    /// For what is logged about the link.
+    pub limiter: Arc<Limiter>,
 }
 
 /// Where the provider is.
@@ -45,6 +49,8 @@ pub struct ProviderEnd {
     pub socket: Option<Arc<ProviderSocket>>,
     /// Notified when nobody listens on that socket: it may have been replaced.
     pub stale: Arc<Notify>,
+    /// What is never connected to, should it be the provider's socket.
+    pub own: Arc<OwnSockets>,
 }
 
 /// A running edge. Dropping it closes all its connections, without waiting for that.
@@ -75,6 +81,7 @@ impl Edge {
         counters: Arc<LinkCounters>,
         budget: &Arc<FdBudget>,
     ) -> Self {
+        let ProviderEnd { socket, stale, own } = provider;
         let shared = Arc::new(LinkShared {
             number: next_number(),
             id: spec.id,
@@ -85,6 +92,8 @@ impl Edge {
             identity: spec.identity,
             role: Sender { pid: std::process::id(), uid: spec.identity.uid, gid: spec.identity.gid },
             limits: spec.limits,
+            limiter: spec.limiter,
+            own,
             counters,
             share: budget.share(),
             open: AtomicUsize::new(0),
@@ -93,7 +102,6 @@ impl Edge {
         });
         let listener = Arc::new(spec.listener);
         let home = workers.home();
-        let ProviderEnd { socket, stale } = provider;
         let state = LinkState::new(shared.clone(), Listener::new(listener.clone()), socket, stale);
         home.post(Command::Open(Box::new(state)));
         Self { link: Handle(shared), home, inboxes: workers.inboxes(), listener: Mutex::new(Some(listener)) }
@@ -132,7 +140,14 @@ impl Edge {
         };
         let rest = tokio::time::timeout(grace, emptied).await.map_or_else(|_| self.open(), |()| 0);
         if rest > 0 {
-            tracing::warn!(parent: &link.span(), rest, "the time to drain is over, closing connections");
+            limited_in!(
+                warn,
+                &link.span(),
+                link.limiter,
+                "drain",
+                rest,
+                "the time to drain is over, closing connections"
+            );
         }
         self.cut().await;
     }

@@ -19,6 +19,8 @@ use crate::mesh::edge::counters::LinkCounters;
 use crate::mesh::edge::workers::{Core, Key, Side, Slot, Timer, Token};
 use crate::mesh::inject::ProviderSocket;
 use crate::mesh::inject::role::{self, Blocking};
+use crate::mesh::limiter::limited_in;
+use crate::mesh::{Limiter, OwnSockets};
 use crate::sys::scm::Sender;
 
 /// First and longest pause between two tries to reach a provider whose socket is there.
@@ -38,7 +40,9 @@ pub(in crate::mesh::edge) struct LinkShared {
     /// it is shows its real ids, the mesh's own.
     pub(super) role: Sender,
     pub(in crate::mesh::edge) limits: Limits,
+    pub(super) own: Arc<OwnSockets>,
     pub(super) counters: Arc<LinkCounters>,
+    pub(super) limiter: Arc<Limiter>,
     pub(super) share: Arc<LinkShare>,
     pub(super) open: AtomicUsize,
     /// Notified when `open` falls to 0.
@@ -59,10 +63,16 @@ impl LinkShared {
         tracing::info_span!(parent: None, "link", id = %self.id, consumer, provider, service = self.service.as_str())
     }
 
+    /// Connects to the provider as the role.
+    pub(super) fn connect(&self, provider: &ProviderSocket, blocking: Blocking) -> io::Result<OwnedFd> {
+        self.own.refuse(&provider.inode)?;
+        role::connect(provider.fd.as_fd(), self.socket_type, self.identity, blocking)
+    }
+
     /// Counts and tells of a connection that could not be made.
-    pub(in crate::mesh::edge) fn failed(&self, what: &str, error: &dyn std::error::Error) {
+    pub(in crate::mesh::edge) fn failed(&self, what: &'static str, error: &dyn std::error::Error) {
         self.counters.failed.fetch_add(1, Ordering::Relaxed);
-        tracing::warn!(parent: &self.span(), %error, "{what}");
+        limited_in!(warn, &self.span(), self.limiter, what, %error, "{what}");
     }
 }
 
@@ -237,8 +247,14 @@ impl LinkState {
     }
 
     fn reach(&self, provider: &ProviderSocket) -> Reached {
-        let LinkShared { socket_type, identity, .. } = *self.shared;
-        role::connect(provider.fd.as_fd(), socket_type, identity, Blocking::No).into()
+        let result = self.shared.connect(provider, Blocking::No);
+        let refused =
+            |error: &io::Error| error.kind() == ErrorKind::PermissionDenied && error.raw_os_error().is_none();
+        if result.as_ref().is_err_and(refused) {
+            // Not by the kernel: it has become a socket of the daemons, which the link's status is to say.
+            self.stale.notify_one();
+        }
+        result.into()
     }
 
     fn establish(&self, held: HeldConsumer, provider: OwnedFd, core: &mut Core) {
@@ -326,7 +342,9 @@ impl LinkState {
         if let Err(error) = self.connector.submit(job) {
             self.connecting = None;
             self.waiting.push_front(key);
-            tracing::warn!(parent: &self.shared.span(), %error, "cannot start a thread to wait for the provider");
+            let span = &self.shared.span();
+            limited_in!(warn, span, self.shared.limiter, "thread", %error,
+                "cannot start a thread to wait for the provider");
             self.back_off.grow(core.now());
         }
     }
@@ -367,7 +385,8 @@ impl LinkState {
             None => "its socket does not exist: start the provider or raise connect_timeout",
             Some(_) => "it does not accept: does it listen, and is its backlog large enough?",
         };
-        tracing::warn!(parent: &self.shared.span(), ?after, "gave up waiting for the provider: {why}");
+        let span = &self.shared.span();
+        limited_in!(warn, span, self.shared.limiter, why, ?after, "gave up waiting for the provider: {why}");
     }
 
     /// A held consumer has closed its end.

@@ -14,6 +14,7 @@ use super::link::{Admission, LinkShared};
 use super::scratch::Scratch;
 use super::trouble::Trouble;
 use crate::mesh::edge::workers::{Clock, Poller, Side, Token};
+use crate::mesh::limiter::limited_in;
 use crate::sys::socket;
 
 /// Steps of one connection before others get their turn.
@@ -229,7 +230,8 @@ impl Relay {
         add(&self.link().counters.failed, 1);
         let cause = std::error::Error::source(trouble).map(ToString::to_string);
         self.span.in_scope(|| {
-            tracing::warn!(parent: &self.link().span(), cause, "closed a connection: {trouble}");
+            let link = self.link();
+            limited_in!(warn, &link.span(), link.limiter, "closed", cause, "closed a connection: {trouble}");
         });
     }
 }

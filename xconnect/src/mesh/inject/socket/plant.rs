@@ -9,10 +9,11 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, bind, listen, sock
 
 use super::SocketSpec;
 use super::remove::{self, Removed};
-use crate::mesh::inject::Error;
 use crate::mesh::inject::error::Place;
 use crate::mesh::inject::kernel_type;
 use crate::mesh::inject::path::{ATTEMPTS, make_parent, open_parent};
+use crate::mesh::inject::{Error, LIMITER};
+use crate::mesh::limiter::limited;
 use crate::sys::fs::{self, FileKind, InodeId, Renamed};
 
 /// What to plant, in the host's numbers.
@@ -129,7 +130,7 @@ fn is_in_place(place: Place<'_>, root: &OwnedFd, made: &Made) -> Result<bool, Er
 
 fn discard(parent: &OwnedFd, name: &str, inode: &InodeId) {
     if let Err(error) = remove::remove(parent, name, inode) {
-        tracing::warn!(name, %error, "cannot remove a socket that went astray");
+        limited!(warn, LIMITER, "astray", name, %error, "cannot remove a socket that went astray");
     }
 }
 

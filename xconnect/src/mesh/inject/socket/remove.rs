@@ -7,6 +7,8 @@ use std::os::fd::OwnedFd;
 use rustix::fs::{AtFlags, unlinkat};
 use rustix::io::Errno;
 
+use crate::mesh::inject::LIMITER;
+use crate::mesh::limiter::limited;
 use crate::sys::fs::{self, InodeId, Renamed};
 
 /// How a removal ended.
@@ -69,7 +71,7 @@ fn put_back(parent: &OwnedFd, aside: &str, name: &str) -> io::Result<()> {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
         // A directory with something in it is not ours to empty.
         Err(e) => {
-            tracing::warn!(name, aside, error = %e, "an entry swapped in by the container stays renamed");
+            limited!(warn, LIMITER, "renamed", name, aside, error = %e, "an entry swapped in by the container stays renamed");
             Ok(())
         }
     }
