@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hyper::Method;
 
-use crate::api::client::{Bounds, Client};
+use crate::api::client::{Bounds, Client, Error};
 use crate::engine::chain;
 use crate::graph::wire::{LinkEntry, Status};
 
@@ -43,7 +43,12 @@ impl MeshStatus {
     }
 
     async fn get(&self, path: &str) -> Result<Vec<u8>, String> {
-        let answer = self.client.request(&Method::GET, path, None).await.map_err(|error| chain(&error))?;
+        let answer = self.client.request(&Method::GET, path, None).await.map_err(|error| match error {
+            Error::NoSocket { .. } => {
+                "nobody listens on its socket (pvcontrol daemons ls tells whether it runs)".to_owned()
+            }
+            other => chain(&other),
+        })?;
         if answer.status == 200 {
             Ok(answer.body)
         } else {
@@ -138,7 +143,9 @@ mod tests {
         let mesh = MeshStatus::new(dir.path().join("none"));
         let merged = mesh.merged(entries(json!([wanted("/one", 8)]))).await;
         assert_eq!(merged[0].status, Some(Status::Declared));
-        assert!(merged[0].reason.as_ref().unwrap().starts_with("pv-xconnect does not answer: "));
+        assert!(
+            merged[0].reason.as_ref().unwrap().starts_with("pv-xconnect does not answer: nobody listens")
+        );
         assert_eq!(mesh.with_metrics("x 1\n# EOF\n".to_owned()).await, "x 1\n# EOF\n");
     }
 }
