@@ -129,6 +129,12 @@ impl Agent {
         self.must(&Request::Rename { from: from.to_owned(), to: to.to_owned() });
     }
 
+    /// Exchanges two names in one step, so that nobody finds either of them missing.
+    #[track_caller]
+    pub fn exchange(&self, one: &str, other: &str) {
+        self.must(&Request::Exchange { one: one.to_owned(), other: other.to_owned() });
+    }
+
     /// Writes a file.
     #[track_caller]
     pub fn write(&self, path: &str, text: &str) {

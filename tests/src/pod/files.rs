@@ -84,12 +84,24 @@ pub fn stat(path: &Path) -> io::Result<Stat> {
     Ok(Stat { inode: (meta.dev(), meta.ino()), mode: meta.mode(), uid: meta.uid(), gid: meta.gid() })
 }
 
-/// Removes a file, or a directory with all in it.
+/// How often a directory is emptied that somebody else fills again.
+const REMOVALS: u32 = 100;
+
+/// Removes a file, or a directory with all in it, what somebody else puts there meanwhile included.
 ///
 /// # Errors
 /// Those of unlink(2) and rmdir(2).
 pub fn remove(path: &Path) -> io::Result<()> {
-    if fs::symlink_metadata(path)?.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
+    if !fs::symlink_metadata(path)?.is_dir() {
+        return fs::remove_file(path);
+    }
+    for _ in 0..REMOVALS {
+        match fs::remove_dir_all(path) {
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
+            ended => return ended,
+        }
+    }
+    fs::remove_dir_all(path)
 }
 
 /// The names in a directory, sorted.
@@ -114,6 +126,15 @@ pub fn mount_tmpfs(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Exchanges two names in one step.
+///
+/// # Errors
+/// Those of renameat2(2).
+pub fn exchange(one: &Path, other: &Path) -> io::Result<()> {
+    let cwd = rustix::fs::CWD;
+    Ok(rustix::fs::renameat_with(cwd, one, cwd, other, rustix::fs::RenameFlags::EXCHANGE)?)
+}
+
 /// Swaps the directory of `target` with a symbolic link to `elsewhere`, and back, `swaps` times;
 /// deletes `target` each time. The directory is in place again at the end.
 ///
@@ -127,8 +148,7 @@ pub fn race(target: &Path, elsewhere: &Path, swaps: u64) -> io::Result<()> {
     std::os::unix::fs::symlink(elsewhere, &link)?;
     for _ in 0..swaps {
         for _ in 0..2 {
-            let cwd = rustix::fs::CWD;
-            rustix::fs::renameat_with(cwd, dir, cwd, &link, rustix::fs::RenameFlags::EXCHANGE)?;
+            exchange(dir, &link)?;
         }
         match fs::remove_file(target) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

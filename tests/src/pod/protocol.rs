@@ -36,6 +36,8 @@ pub enum Request {
     Symlink { to: String, path: String },
     /// Rename.
     Rename { from: String, to: String },
+    /// Exchange two names in one step: renameat2(2) with `RENAME_EXCHANGE`.
+    Exchange { one: String, other: String },
     /// Write a file.
     Write { path: String, text: String },
     /// Read a file.

@@ -80,6 +80,10 @@ fn carry_out(request: Request, fd: Option<OwnedFd>) -> io::Result<(Reply, Option
             fs::rename(from, to)?;
             done
         }
+        Request::Exchange { one, other } => {
+            files::exchange(Path::new(&one), Path::new(&other))?;
+            done
+        }
         Request::Write { path, text } => {
             fs::write(path, text)?;
             done
