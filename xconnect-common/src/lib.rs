@@ -1,0 +1,110 @@
+//! What the eBPF programs and pv-xconnect both read and write: the values of the maps.
+//!
+//! A *flow* is one direction of a connection: from the *sender*, a socket of a container, over our
+//! *source* (its peer, which we accepted or connected) to our *sink*, whose peer receives. All structures
+//! are without padding, in the machine's byte order, and as long on both sides: see the assertions.
+#![no_std]
+
+/// Set in [`Gate::word`]: what the sender sends goes to the sink. Not set: to the hold pair.
+pub const REDIRECT: u64 = 1 << 63;
+
+/// Set in [`Gate::inside`] beside the thread: its verdict has run, its bytes are about to be queued.
+pub const DECIDED: u64 = 1;
+
+/// Bytes of a fence's marker: the key of the sink, then a secret (see `Marker`).
+pub const MARKER_LEN: usize = size_of::<Marker>();
+
+/// Where a flow's bytes go. Key: the cookie of the sender's socket, as the verdict sees it.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Flow {
+    /// Key of the sink among the targets: its cookie.
+    pub sink: u64,
+    /// Key of the hold pair's end among the targets: its cookie.
+    pub hold: u64,
+    /// Index of the flow's [`Gate`].
+    pub slot: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// Which gates a socket of ours belongs to. Key: its cookie, as the tracepoints see it.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Traced {
+    /// Gate of the flow that has this socket as its source.
+    pub source_slot: u32,
+    /// Gate of the flow that has this socket as its sink.
+    pub sink_slot: u32,
+}
+
+/// A flow's state, shared without a lock: an element of an array that user space has mapped.
+///
+/// The first cache line is written by the sender's thread, the second by whoever delivers.
+#[repr(C, align(128))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gate {
+    /// [`REDIRECT`] and, below it, the bytes whose verdict fell in this mode. The verdict adds, user space
+    /// changes the mode by compare-and-exchange: it succeeds only where no byte slipped in between.
+    pub word: u64,
+    /// Socket buffers seen by the verdict.
+    pub messages: u64,
+    /// Bytes that could not be redirected to the sink, which had left the map, and went to the hold pair.
+    pub fallen: u64,
+    /// Bytes that could not even be held: they wait in the source's own queue. Such a flow is cut.
+    pub stranded: u64,
+    /// The thread that is between queueing its bytes and handing them on, or 0; see [`DECIDED`].
+    pub inside: u64,
+    /// How often a thread has entered.
+    pub entries: u64,
+    /// How often a thread entered while another one was inside: order is not certain any more.
+    pub overlaps: u64,
+    /// Not 0: `inside`, `entries` and `overlaps` are kept (the source has a verdict).
+    pub armed: u64,
+    /// Bytes that were sent on the sink, by the kernel or by us, since it is traced.
+    pub delivered: u64,
+    /// Zero.
+    pub reserved: [u64; 7],
+}
+
+/// What is written to the fence's socket: it comes out of the sink's own receiving side once all that was
+/// redirected before has been sent.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Marker {
+    /// Key of the sink among the targets.
+    pub sink: u64,
+    /// Number of the fence.
+    pub number: u64,
+    /// Known to this process alone, so that no peer can forge a marker.
+    pub secret: [u64; 2],
+}
+
+/// Offsets in the kernel's structures, of the kernel that runs: from its BTF.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Offsets {
+    /// `__sk_common.skc_cookie` in `struct sock`.
+    pub cookie: u64,
+    /// `sk_receive_queue.qlen` in `struct sock`.
+    pub queue_len: u64,
+}
+
+const _: () = assert!(size_of::<Flow>() == 24 && align_of::<Flow>() == 8);
+const _: () = assert!(size_of::<Traced>() == 8 && align_of::<Traced>() == 4);
+const _: () = assert!(size_of::<Gate>() == 128);
+const _: () = assert!(core::mem::offset_of!(Gate, delivered) == 64);
+const _: () = assert!(size_of::<Marker>() == 32 && align_of::<Marker>() == 8);
+const _: () = assert!(size_of::<Offsets>() == 16);
+
+#[cfg(feature = "user")]
+mod user {
+    // SAFETY: `repr(C)`, without padding (asserted above), any bytes are a value.
+    unsafe impl aya::Pod for super::Flow {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::Traced {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::Gate {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::Offsets {}
+}

@@ -1,0 +1,50 @@
+//! The maps, and what user space sets before the programs are loaded.
+
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, HashMap, SockHash};
+use xconnect_common::{Flow, Gate, Offsets, Traced};
+
+/// How many flows there can be; user space loads the object with the number that it wants.
+const FLOWS_MAX: u32 = 8192;
+
+/// `BPF_F_NO_PREALLOC`: memory for what is there, not for what may come.
+const NO_PREALLOC: u32 = 1;
+/// `BPF_F_MMAPABLE`.
+const MMAPABLE: u32 = 1 << 10;
+
+/// Sockets whose peers' bytes go through the verdict. Key: cookie.
+#[map]
+pub(crate) static SOURCES: SockHash<u64> = SockHash::with_max_entries(FLOWS_MAX, 0);
+
+/// Sockets that can be redirected to; no program runs for them here. Key: cookie.
+#[map]
+pub(crate) static TARGETS: SockHash<u64> = SockHash::with_max_entries(2 * FLOWS_MAX, 0);
+
+/// Flows by the sender's cookie.
+#[map]
+pub(crate) static FLOWS: HashMap<u64, Flow> = HashMap::with_max_entries(FLOWS_MAX, NO_PREALLOC);
+
+/// Our sockets by their cookie, for the tracepoints.
+#[map]
+pub(crate) static TRACED: HashMap<u64, Traced> = HashMap::with_max_entries(FLOWS_MAX, NO_PREALLOC);
+
+/// The flows' gates.
+#[map]
+pub(crate) static GATES: Array<Gate> = Array::with_max_entries(FLOWS_MAX, MMAPABLE);
+
+/// The cookie of the socket that fences are written to.
+#[unsafe(no_mangle)]
+static FENCE: u64 = 0;
+
+#[unsafe(no_mangle)]
+static OFFSETS: Offsets = Offsets { cookie: 0, queue_len: 0 };
+
+pub(crate) fn fence_cookie() -> u64 {
+    // SAFETY: a valid static. Volatile: the loader replaces the value.
+    unsafe { core::ptr::read_volatile(&raw const FENCE) }
+}
+
+pub(crate) fn offsets() -> Offsets {
+    // SAFETY: as above.
+    unsafe { core::ptr::read_volatile(&raw const OFFSETS) }
+}
