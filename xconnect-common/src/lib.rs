@@ -11,6 +11,13 @@ pub const REDIRECT: u64 = 1 << 63;
 /// Set in [`Gate::inside`] beside the thread: its verdict has run, its bytes are about to be queued.
 pub const DECIDED: u64 = 1;
 
+/// Set in [`Gate::inside`] beside the thread: there was nothing for it to take (user space had read it), so
+/// that it will not come to give the lock back.
+pub const EMPTY: u64 = 4;
+
+/// In [`Gate::inside`]: user space. No thread has this address.
+pub const USER: u64 = 2;
+
 /// Bytes of a fence's marker: the key of the sink, then a secret (see `Marker`).
 pub const MARKER_LEN: usize = size_of::<Marker>();
 

@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::{bpf_get_current_task, bpf_ktime_get_ns, bpf_probe_read_kernel};
 use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
-use xconnect_common::{DECIDED, Gate, Traced};
+use xconnect_common::{DECIDED, EMPTY, Gate, Traced};
 
 use crate::atomic;
 use crate::maps::{GATES, TRACED, offsets};
@@ -11,6 +11,9 @@ use crate::maps::{GATES, TRACED, offsets};
 /// Looks at the lock before a thread goes on without it: 0.1 to 0.2 ms. Nobody is inside for longer than
 /// a microsecond, unless its processor was taken away.
 const LOOKS: u32 = 1024;
+
+/// Looks after which a thread that found nothing has surely tried to take something.
+const GRACE: u32 = 64;
 
 /// Readings of the clock between two looks: some 20 ns each.
 const PAUSE: u32 = 8;
@@ -57,9 +60,10 @@ unsafe fn enter_or_leave(sock: *const u8, gate: *mut Gate, thread: u64) {
             atomic::add(&raw mut (*gate).overlaps, 1);
             atomic::swap(&raw mut (*gate).inside, thread);
         }
-        // User space has read it all: there is nothing to be taken, and no second call comes.
+        // User space has read it all: there is nothing to be taken, and no second call comes. Unless another
+        // thread's buffer arrives in this moment: then this thread takes it, so it keeps the lock till then.
         if read::<u32>(sock, offsets().queue_len) == Some(0) {
-            atomic::replace(&raw mut (*gate).inside, thread, 0);
+            atomic::replace(&raw mut (*gate).inside, thread, thread | EMPTY);
         }
     }
 }
@@ -68,9 +72,11 @@ unsafe fn enter_or_leave(sock: *const u8, gate: *mut Gate, thread: u64) {
 /// next one and be faster. So they go one by one.
 #[inline(always)]
 unsafe fn lock(gate: *mut Gate, thread: u64) -> bool {
-    for _ in 0..LOOKS {
-        let free = unsafe { core::ptr::read_volatile(&raw const (*gate).inside) } == 0;
-        if free && unsafe { atomic::replace(&raw mut (*gate).inside, 0, thread) } {
+    for look in 0..LOOKS {
+        let holder = unsafe { core::ptr::read_volatile(&raw const (*gate).inside) };
+        let own = holder == thread | EMPTY;
+        let given_up = holder & EMPTY != 0 && look >= GRACE;
+        if (holder == 0 || own || given_up) && unsafe { atomic::replace(&raw mut (*gate).inside, holder, thread) } {
             return true;
         }
         for _ in 0..PAUSE {

@@ -5,7 +5,7 @@ use aya_ebpf::bindings::sk_action::SK_PASS;
 use aya_ebpf::helpers::{bpf_get_current_task, bpf_get_socket_cookie};
 use aya_ebpf::macros::stream_verdict;
 use aya_ebpf::programs::SkBuffContext;
-use xconnect_common::{DECIDED, REDIRECT};
+use xconnect_common::{DECIDED, EMPTY, REDIRECT};
 
 use crate::atomic;
 use crate::maps::{FLOWS, GATES, TARGETS, fence_cookie};
@@ -30,7 +30,9 @@ pub fn verdict(ctx: SkBuffContext) -> u32 {
     let len = u64::from(ctx.len());
     unsafe {
         let thread = bpf_get_current_task();
-        atomic::replace(&raw mut (*gate).inside, thread, thread | DECIDED);
+        if !atomic::replace(&raw mut (*gate).inside, thread, thread | DECIDED) {
+            atomic::replace(&raw mut (*gate).inside, thread | EMPTY, thread | DECIDED);
+        }
         atomic::add(&raw mut (*gate).messages, 1);
         let redirect = atomic::add(&raw mut (*gate).word, len) & REDIRECT != 0;
         if redirect {

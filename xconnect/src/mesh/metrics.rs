@@ -11,7 +11,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::board::{Board, Place};
 use super::edge::{Counts, LATENCY_BOUNDS_US};
-use crate::graph::wire::{Connections, Counters, Directions, Moved, Status};
+use crate::graph::wire::{Connections, Counters, Directions, InKernel, Moved, Status};
 
 /// The `Content-Type` of OpenMetrics, which Prometheus reads.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -29,10 +29,17 @@ pub(super) fn counters(counts: &Counts) -> Counters {
             failed: counts.failed,
         },
         user: Moved {
-            bytes: bytes.to_provider + bytes.to_consumer,
-            messages: messages.to_provider + messages.to_consumer,
+            bytes: (bytes.to_provider + bytes.to_consumer).saturating_sub(counts.kernel_bytes),
+            messages: (messages.to_provider + messages.to_consumer).saturating_sub(counts.kernel_messages),
         },
-        kernel: Moved::default(),
+        kernel: InKernel {
+            bytes: counts.kernel_bytes,
+            messages: counts.kernel_messages,
+            errors: counts.kernel_errors,
+            cut: counts.kernel_cut,
+            long_flows: counts.long_flows,
+            long_flows_kernel: counts.long_flows_kernel,
+        },
         bytes,
         messages,
         fds: counts.fds,

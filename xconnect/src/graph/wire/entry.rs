@@ -104,6 +104,24 @@ pub struct Moved {
     pub messages: u64,
 }
 
+/// What the kernel moved, and how well that goes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, DeriveDeserialize)]
+#[serde(default)]
+pub struct InKernel {
+    /// Bytes.
+    pub bytes: u64,
+    /// Messages (socket buffers).
+    pub messages: u64,
+    /// Bytes that the kernel could not forward: the mesh did, or the connection was cut.
+    pub errors: u64,
+    /// Connections that were cut because not everything could be kept exactly in order.
+    pub cut: u64,
+    /// Directions of connections that lived for longer than 100 ms, and have ended.
+    pub long_flows: u64,
+    /// Of these, the ones that the kernel forwarded for.
+    pub long_flows_kernel: u64,
+}
+
 /// The counters of a link.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, DeriveDeserialize)]
 #[serde(default)]
@@ -115,7 +133,7 @@ pub struct Counters {
     /// Messages.
     pub messages: Directions,
     /// What the kernel moved.
-    pub kernel: Moved,
+    pub kernel: InKernel,
     /// What the mesh moved.
     pub user: Moved,
     /// Descriptors passed, both ways.

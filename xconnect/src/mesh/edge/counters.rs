@@ -52,10 +52,22 @@ counts! {
     bytes_to_provider,
     /// Bytes from the provider to consumers.
     bytes_to_consumer,
-    /// Messages (reads, on a stream) from consumers to the provider.
+    /// Messages (on a stream: reads, or socket buffers in the kernel) from consumers to the provider.
     messages_to_provider,
-    /// Messages (reads, on a stream) from the provider to consumers.
+    /// Messages (on a stream: reads, or socket buffers in the kernel) from the provider to consumers.
     messages_to_consumer,
+    /// Of the bytes, those that the kernel forwarded.
+    kernel_bytes,
+    /// Of the messages, those that the kernel forwarded (socket buffers).
+    kernel_messages,
+    /// Bytes that the kernel could not forward: we did, or the connection was cut.
+    kernel_errors,
+    /// Connections on the kernel path that had to be cut, because not all could be kept exactly in order.
+    kernel_cut,
+    /// Directions of connections that lived for longer than 100 ms, and have ended.
+    long_flows,
+    /// Of these, the ones that the kernel forwarded for.
+    long_flows_kernel,
     /// Descriptors passed, both ways.
     fds,
     /// Requests that a policy denied (no unix link has one).
@@ -65,18 +77,6 @@ counts! {
 }
 
 impl LinkCounters {
-    /// Bytes that user space moved, both ways.
-    #[must_use]
-    pub fn user_bytes(&self) -> u64 {
-        self.bytes_to_provider.load(Ordering::Relaxed) + self.bytes_to_consumer.load(Ordering::Relaxed)
-    }
-
-    /// Messages that user space moved, both ways.
-    #[must_use]
-    pub fn user_messages(&self) -> u64 {
-        self.messages_to_provider.load(Ordering::Relaxed) + self.messages_to_consumer.load(Ordering::Relaxed)
-    }
-
     /// Adds one connection to the histogram.
     pub(crate) fn connected(&self, after: Duration) {
         let micros = u64::try_from(after.as_micros()).unwrap_or(u64::MAX);

@@ -61,6 +61,8 @@ pub(super) struct Lane {
     bulk: bool,
     /// Out-of-band bytes were seen: a short read proves nothing, as reads stop at them.
     pub(super) urgent: bool,
+    /// The provider promises that no descriptors come.
+    plain: bool,
     /// Step by step: bytes up to the end of the first socket buffer with descriptors.
     fd_end: usize,
     grown: bool,
@@ -98,8 +100,8 @@ fn is_shortage(error: &io::Error) -> bool {
 }
 
 impl Lane {
-    pub(super) fn new(kind: SocketType, sender: Option<Sender>) -> Self {
-        Self { held: None, sender, kind, bulk: false, urgent: false, fd_end: 0, grown: false }
+    pub(super) fn new(kind: SocketType, sender: Option<Sender>, plain: bool) -> Self {
+        Self { held: None, sender, kind, bulk: false, urgent: false, plain, fd_end: 0, grown: false }
     }
 
     /// Reads once and writes what was read.
@@ -120,6 +122,7 @@ impl Lane {
                 let moved = Moved { bytes: len, fds: 0, emptied: emptied && !self.urgent };
                 self.write(sink, scratch, moved, Vec::new(), None)
             }
+            Ok(Read::WithFds { .. }) if self.plain => Carried::Broken(Trouble::Descriptors),
             Ok(Read::WithFds { len, fds, room }) => {
                 let moved = Moved { bytes: len, fds: fds.len(), emptied: false };
                 self.write(sink, scratch, moved, fds, Some(room))

@@ -60,6 +60,11 @@ impl Direction {
         }
     }
 
+    /// Everything that was read is written, and nothing waits; both ends are there.
+    pub(super) fn is_idle(&self) -> bool {
+        self.next() == Step::Wait { writable: false } && !self.closing
+    }
+
     /// Nothing is left to be moved: what remains is telling that, if anything.
     pub(super) fn is_over(&self) -> bool {
         matches!(self.next(), Step::EndSink | Step::EndSource | Step::Done)

@@ -16,6 +16,7 @@ use crate::mesh::edge::workers::{Command, Inbox};
 use crate::mesh::edge::{FdBudget, LinkCounters, Workers};
 use crate::mesh::inject::ProviderSocket;
 use crate::mesh::limiter::limited_in;
+use crate::mesh::offload::KernelPath;
 use crate::mesh::{Limiter, OwnSockets};
 use crate::sys::scm::Sender;
 
@@ -40,6 +41,10 @@ pub struct EdgeSpec {
     pub limits: Limits,
     /// For what is logged about the link.
     pub limiter: Arc<Limiter>,
+    /// The provider promises a plain protocol: no descriptors, no half-close while the other side streams.
+    pub plain: bool,
+    /// Hands connections to the kernel.
+    pub kernel: Option<Arc<KernelPath>>,
 }
 
 /// Where the provider is.
@@ -93,6 +98,8 @@ impl Edge {
             role: Sender { pid: std::process::id(), uid: spec.identity.uid, gid: spec.identity.gid },
             limits: spec.limits,
             limiter: spec.limiter,
+            plain: spec.plain,
+            kernel: spec.kernel,
             own,
             counters,
             share: budget.share(),

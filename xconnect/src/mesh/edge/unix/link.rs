@@ -20,6 +20,7 @@ use crate::mesh::edge::workers::{Core, Key, Side, Slot, Timer, Token};
 use crate::mesh::inject::ProviderSocket;
 use crate::mesh::inject::role::{self, Blocking};
 use crate::mesh::limiter::limited_in;
+use crate::mesh::offload::KernelPath;
 use crate::mesh::{Limiter, OwnSockets};
 use crate::sys::scm::Sender;
 
@@ -40,6 +41,10 @@ pub(in crate::mesh::edge) struct LinkShared {
     /// it is shows its real ids, the mesh's own.
     pub(super) role: Sender,
     pub(in crate::mesh::edge) limits: Limits,
+    /// The provider promises a plain protocol: no descriptors, no half-close while the other side streams.
+    pub(super) plain: bool,
+    /// Where connections are handed to once they have shown that they last.
+    pub(super) kernel: Option<Arc<KernelPath>>,
     pub(super) own: Arc<OwnSockets>,
     pub(super) counters: Arc<LinkCounters>,
     pub(super) limiter: Arc<Limiter>,
@@ -54,6 +59,11 @@ impl LinkShared {
     /// Whether nothing of this link may go on.
     pub(in crate::mesh::edge) fn is_cut(&self) -> bool {
         self.cut.load(Ordering::Acquire)
+    }
+
+    /// Whether its connections may be handed to the kernel.
+    pub(in crate::mesh::edge) fn hands_over(&self) -> bool {
+        self.kernel.is_some()
     }
 
     /// What messages about this link are told in. Made anew for each: most links never have one, and a

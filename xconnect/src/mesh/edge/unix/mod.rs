@@ -5,6 +5,7 @@ mod carry;
 mod connector;
 mod direction;
 mod edge;
+mod handed;
 mod link;
 mod probe;
 mod relay;
@@ -17,5 +18,5 @@ pub use edge::{Edge, EdgeSpec, ProviderEnd};
 
 pub(super) use link::{HeldConsumer, LinkState};
 pub(super) use probe::fd_search as probe_fd_search;
-pub(super) use relay::{Relay, Verdict};
+pub(super) use relay::{HAND_OVER_AGE, Relay, Verdict};
 pub(super) use scratch::{FdSearch, Scratch};

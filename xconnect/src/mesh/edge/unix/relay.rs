@@ -4,21 +4,28 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::epoll::EventFlags;
 
 use super::carry::{Carried, Lane, Moved};
 use super::direction::{Direction, Step};
+use super::handed::{Handed, Turn};
 use super::link::{Admission, LinkShared};
 use super::scratch::Scratch;
 use super::trouble::Trouble;
 use crate::mesh::edge::workers::{Clock, Poller, Side, Token};
 use crate::mesh::limiter::limited_in;
+use crate::mesh::offload::Peers;
 use crate::sys::socket;
 
 /// Steps of one connection before others get their turn.
 const STEPS: usize = 16;
+/// A connection is handed to the kernel at this age, or with so many messages: shorter ones are not worth it.
+pub(in crate::mesh::edge) const HAND_OVER_AGE: Duration = Duration::from_millis(10);
+const HAND_OVER_MESSAGES: u32 = 256;
+/// Connections that lived for longer are counted as long ones.
+const LONG: Duration = Duration::from_millis(100);
 
 /// What a connection needs next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +38,16 @@ pub(in crate::mesh::edge) enum Verdict {
     Later,
     /// Nothing: it is over.
     Over,
+}
+
+/// What the kernel path has to do with a connection.
+enum Kernel {
+    /// Nothing.
+    Unused,
+    /// It is handed over once it is old enough and nothing of it is in our memory.
+    Wanted,
+    /// It is in the kernel's maps.
+    Handed(Box<Handed>),
 }
 
 /// A connection between a consumer and its provider.
@@ -46,6 +63,9 @@ pub(in crate::mesh::edge) struct Relay {
     admission: Admission,
     /// When bytes last moved; kept up where the link has an idle timeout.
     moved_at: Instant,
+    since: Instant,
+    messages: u32,
+    kernel: Kernel,
     span: tracing::Span,
 }
 
@@ -54,14 +74,25 @@ impl Relay {
         let link = admission.link();
         let kind = link.socket_type;
         let span = tracing::debug_span!(parent: &link.span(), "connection", number = admission.number());
+        let kernel = if link.kernel.is_some() { Kernel::Wanted } else { Kernel::Unused };
+        let plain = link.plain;
+        if plain {
+            for socket in [&consumer, &provider] {
+                // Older kernels cannot: there the relay refuses what comes.
+                let _ = socket::refuse_rights(socket.as_fd());
+            }
+        }
         Self {
             sockets: [consumer, provider],
             directions: [Direction::with_early_data(), Direction::default()],
-            lanes: [Lane::new(kind, Some(link.role)), Lane::new(kind, None)],
+            lanes: [Lane::new(kind, Some(link.role), plain), Lane::new(kind, None, plain)],
             armed: [false; 2],
             token: None,
             admission,
             moved_at: now,
+            since: now,
+            messages: 0,
+            kernel,
             span,
         }
     }
@@ -85,8 +116,20 @@ impl Relay {
         Ok(())
     }
 
+    /// Whether it may be handed to the kernel later.
+    pub(in crate::mesh::edge) fn wants_kernel(&self) -> bool {
+        matches!(self.kernel, Kernel::Wanted)
+    }
+
     /// Takes an event on one socket.
     pub(in crate::mesh::edge) fn event(&mut self, side: Side, flags: EventFlags) {
+        if let Kernel::Handed(handed) = &mut self.kernel {
+            handed.event(side, flags);
+            return;
+        }
+        if matches!(side, Side::HoldOfConsumer | Side::HoldOfProvider) {
+            return;
+        }
         let side = side as usize;
         let closing = EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR;
         if flags.intersects(EventFlags::IN | EventFlags::PRI | closing) {
@@ -111,6 +154,9 @@ impl Relay {
         scratch: &mut Scratch,
         clock: &Clock,
     ) -> Verdict {
+        if let Kernel::Handed(_) = self.kernel {
+            return self.run_handed(poller, scratch, clock);
+        }
         let mut later = false;
         let mut steps = 0;
         for source in [0, 1] {
@@ -137,6 +183,101 @@ impl Relay {
             return Verdict::Over;
         }
         self.rest(poller, if later { Verdict::Later } else { Verdict::Idle })
+    }
+
+    fn run_handed(&mut self, poller: &Poller, scratch: &mut Scratch, clock: &Clock) -> Verdict {
+        let Kernel::Handed(handed) = &mut self.kernel else { return Verdict::Idle };
+        match handed.run(&self.sockets, scratch, clock.now(), poller, self.token) {
+            Turn::Idle => Verdict::Idle,
+            Turn::Again => Verdict::Again,
+            Turn::Later => Verdict::Later,
+            Turn::Over => Verdict::Over,
+            Turn::Broken(trouble) => {
+                add(&self.link().counters.kernel_cut, 1);
+                self.give_up(&trouble);
+                Verdict::Over
+            }
+        }
+    }
+
+    /// Hands the connection to the kernel if it is time and nothing of it is in our memory. True: it was;
+    /// it needs a turn.
+    pub(in crate::mesh::edge) fn hand_over(
+        &mut self,
+        poller: &Poller,
+        peers: &mut Peers,
+        clock: &Clock,
+    ) -> Result<bool, Verdict> {
+        let (Kernel::Wanted, Some(token)) = (&self.kernel, self.token) else { return Ok(false) };
+        let ripe = self.messages >= HAND_OVER_MESSAGES || clock.now() - self.since >= HAND_OVER_AGE;
+        let idle = |direction: &Direction| direction.is_idle();
+        if !ripe || !self.directions.iter().all(idle) {
+            return Ok(false);
+        }
+        let link = self.admission.link();
+        let Some(kernel) = &link.kernel else { return Ok(false) };
+        let entered = Handed::enter(kernel, &self.sockets, link.role, peers, clock.now())
+            .map_err(|(error, entered)| (Trouble::HandOver(error), entered));
+        let handed = match entered {
+            Ok(handed) => handed,
+            Err((trouble, true)) => {
+                add(&link.counters.kernel_cut, 1);
+                self.give_up(&trouble);
+                return Err(Verdict::Over);
+            }
+            Err((trouble, false)) => {
+                self.kernel = Kernel::Unused;
+                self.stays(&trouble);
+                return Ok(false);
+            }
+        };
+        let mut handed = Box::new(handed);
+        let registered = handed.register(&self.sockets, poller, token);
+        self.kernel = Kernel::Handed(handed);
+        if let Err(error) = registered {
+            self.give_up(&Trouble::Write(error));
+            return Err(Verdict::Over);
+        }
+        Ok(true)
+    }
+
+    /// The regular look at a connection in the kernel: counters, and what no event tells of. True: it needs
+    /// a turn.
+    pub(in crate::mesh::edge) fn look(&mut self, clock: &Clock) -> bool {
+        let Kernel::Handed(handed) = &mut self.kernel else { return false };
+        let turn = handed.look(&self.sockets, clock.now());
+        self.collect(clock.now());
+        turn
+    }
+
+    /// Adds what has moved to the link's counters.
+    fn collect(&mut self, now: Instant) {
+        let Kernel::Handed(handed) = &mut self.kernel else { return };
+        let news = handed.news();
+        let counters = &self.admission.link().counters;
+        let bytes = [&counters.bytes_to_provider, &counters.bytes_to_consumer];
+        let messages = [&counters.messages_to_provider, &counters.messages_to_consumer];
+        counters.kernel_errors.fetch_add(news.errors, Ordering::Relaxed);
+        for direction in [0, 1] {
+            let ((kernel_bytes, kernel_messages), (user_bytes, user_messages)) =
+                (news.kernel[direction], news.user[direction]);
+            counters.kernel_bytes.fetch_add(kernel_bytes, Ordering::Relaxed);
+            counters.kernel_messages.fetch_add(kernel_messages, Ordering::Relaxed);
+            bytes[direction].fetch_add(kernel_bytes + user_bytes, Ordering::Relaxed);
+            messages[direction].fetch_add(kernel_messages + user_messages, Ordering::Relaxed);
+            if kernel_messages + user_messages > 0 {
+                self.moved_at = now;
+            }
+        }
+    }
+
+    /// Says that the connection stays in user space though its link asks for the kernel.
+    fn stays(&self, trouble: &Trouble) {
+        let cause = std::error::Error::source(trouble).map(ToString::to_string);
+        self.span.in_scope(|| {
+            let link = self.link();
+            limited_in!(info, &link.span(), link.limiter, "stays", cause, "a connection stays in user space");
+        });
     }
 
     fn rest(&mut self, poller: &Poller, verdict: Verdict) -> Verdict {
@@ -214,6 +355,7 @@ impl Relay {
         if step == Step::Flush {
             return;
         }
+        self.messages = self.messages.saturating_add(1);
         let counters = &self.admission.link().counters;
         let (bytes, messages) = match source {
             0 => (&counters.bytes_to_provider, &counters.messages_to_provider),
@@ -233,6 +375,20 @@ impl Relay {
             let link = self.link();
             limited_in!(warn, &link.span(), link.limiter, "closed", cause, "closed a connection: {trouble}");
         });
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        let now = Instant::now();
+        self.collect(now);
+        let counters = &self.admission.link().counters;
+        if now - self.since >= LONG {
+            add(&counters.long_flows, 2);
+            if let Kernel::Handed(handed) = &self.kernel {
+                counters.long_flows_kernel.fetch_add(handed.reached_kernel(), Ordering::Relaxed);
+            }
+        }
     }
 }
 

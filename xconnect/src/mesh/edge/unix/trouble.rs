@@ -2,6 +2,8 @@
 
 use std::io;
 
+use super::handed::NotEntered;
+
 /// A message of a `SOCK_SEQPACKET` link may not be longer: it is in memory as a whole.
 pub(super) const MESSAGE_MAX: usize = 16 * 1024 * 1024;
 
@@ -16,4 +18,20 @@ pub(super) enum Trouble {
     Read(#[source] io::Error),
     #[error("cannot write")]
     Write(#[source] io::Error),
+    #[error(
+        "descriptors were sent on a link whose provider promises none: set \"forward\" to \"user\" in its manifest"
+    )]
+    Descriptors,
+    #[error(
+        "one end has half-closed while the kernel still had bytes for it: such a protocol needs \"forward\": \"user\" in the provider's manifest"
+    )]
+    LostAtHalfClose,
+    #[error(
+        "several threads have sent at once and one was held up: the order of their bytes is not certain; \"forward\": \"user\" in the provider's manifest avoids this"
+    )]
+    Overtaken,
+    #[error("it cannot be handed to the kernel")]
+    HandOver(#[source] NotEntered),
+    #[error("the kernel could neither forward nor hold bytes")]
+    Stranded,
 }

@@ -10,10 +10,13 @@ use rustix::event::epoll::{Event, EventFlags};
 
 use super::slots::Slots;
 use super::{Clock, Command, Inbox, Key, Poller, Slot, Token};
-use crate::mesh::edge::unix::{FdSearch, LinkState, Relay, Scratch, Verdict};
+use crate::mesh::edge::unix::{FdSearch, HAND_OVER_AGE, LinkState, Relay, Scratch, Verdict};
+use crate::mesh::offload::Peers;
 
 /// When something that no event tells of (kernel memory, room for descriptors) is looked at again.
 const LATER: Duration = Duration::from_millis(2);
+/// How often a connection in the kernel is looked at.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// What a timer is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +27,10 @@ pub(in crate::mesh::edge) enum Timer {
     Retry(Key),
     /// A connection that may have been idle for too long.
     Idle(Key),
+    /// A connection that may be ready for the kernel.
+    HandOver(Key),
+    /// A connection in the kernel.
+    Look(Key),
 }
 
 /// What a link needs of its worker.
@@ -40,6 +47,7 @@ pub(in crate::mesh::edge) struct Core {
     timers: BTreeMap<(Instant, u64), Timer>,
     timers_set: u64,
     clock: Clock,
+    peers: Peers,
 }
 
 impl Core {
@@ -62,6 +70,7 @@ impl Core {
             timers: BTreeMap::new(),
             timers_set: 0,
             clock: Clock::default(),
+            peers: Peers::default(),
         })
     }
 
@@ -115,6 +124,9 @@ impl Core {
         if let Some(timeout) = idle_timeout {
             self.set_timer(self.now() + timeout, Timer::Idle(key));
         }
+        if link.hands_over() {
+            self.set_timer(self.now() + HAND_OVER_AGE, Timer::HandOver(key));
+        }
         self.follow(key, verdict);
     }
 
@@ -130,8 +142,29 @@ impl Core {
 
     fn turn_of(&mut self, key: Key) {
         let Some(Slot::Relay(relay)) = self.slots.get(key) else { return };
-        let verdict = relay.run(&self.poller, &mut self.scratch, &self.clock);
+        let mut verdict = relay.run(&self.poller, &mut self.scratch, &self.clock);
+        if verdict == Verdict::Idle && relay.wants_kernel() {
+            match relay.hand_over(&self.poller, &mut self.peers, &self.clock) {
+                Ok(false) => {}
+                Ok(true) => {
+                    verdict = relay.run(&self.poller, &mut self.scratch, &self.clock);
+                    let look = self.now() + LOOK;
+                    self.set_timer(look, Timer::Look(key));
+                }
+                Err(over) => verdict = over,
+            }
+        }
         self.follow(key, verdict);
+    }
+
+    /// Looks at a connection in the kernel, and sets the next look.
+    fn look(&mut self, key: Key) {
+        let Some(Slot::Relay(relay)) = self.slots.get(key) else { return };
+        let turn = relay.look(&self.clock);
+        self.set_timer(self.now() + LOOK, Timer::Look(key));
+        if turn {
+            self.turn_of(key);
+        }
     }
 
     fn check_idle(&mut self, key: Key) {
@@ -277,6 +310,8 @@ impl Worker {
             }
             Timer::Retry(key) => self.core.turn_of(key),
             Timer::Idle(key) => self.core.check_idle(key),
+            Timer::HandOver(key) => self.core.turn_of(key),
+            Timer::Look(key) => self.core.look(key),
         }
     }
 }

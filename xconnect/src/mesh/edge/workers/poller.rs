@@ -19,6 +19,10 @@ pub(in crate::mesh::edge) enum Side {
     Consumer = 0,
     /// The one connected to the provider.
     Provider = 1,
+    /// Where the kernel puts what the consumer sends, while it is held (see `mesh::offload`).
+    HoldOfConsumer = 2,
+    /// Where the kernel puts what the provider sends, while it is held.
+    HoldOfProvider = 3,
 }
 
 /// Names a connection in epoll; stale once its slot is used again.
@@ -35,14 +39,19 @@ impl Token {
 
     /// The number that epoll gives back for one side.
     pub(in crate::mesh::edge) fn of(self, side: Side) -> u64 {
-        (u64::from(self.0.generation) << 32) | (u64::from(self.0.index) << 1) | side as u64
+        (u64::from(self.0.generation) << 32) | (u64::from(self.0.index) << 2) | side as u64
     }
 
     /// Reads such a number.
     pub(super) fn parse(number: u64) -> (Key, Side) {
-        let side = if number & 1 == 0 { Side::Consumer } else { Side::Provider };
+        let side = match number & 3 {
+            0 => Side::Consumer,
+            1 => Side::Provider,
+            2 => Side::HoldOfConsumer,
+            _ => Side::HoldOfProvider,
+        };
         // Both halves are cut to 32 bits on purpose.
-        let (generation, index) = ((number >> 32) as u32, (number as u32) >> 1);
+        let (generation, index) = ((number >> 32) as u32, (number as u32) >> 2);
         (Key { index, generation }, side)
     }
 }
@@ -104,8 +113,8 @@ mod tests {
 
     #[test]
     fn a_token_survives_epoll() {
-        for key in [Key { index: 0, generation: 1 }, Key { index: (1 << 31) - 1, generation: u32::MAX - 1 }] {
-            for side in [Side::Consumer, Side::Provider] {
+        for key in [Key { index: 0, generation: 1 }, Key { index: (1 << 30) - 1, generation: u32::MAX - 1 }] {
+            for side in [Side::Consumer, Side::Provider, Side::HoldOfConsumer, Side::HoldOfProvider] {
                 assert_eq!(Token::parse(Token::new(key).of(side)), (key, side));
             }
         }

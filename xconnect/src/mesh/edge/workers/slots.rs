@@ -36,7 +36,7 @@ impl Slots {
     pub(in crate::mesh::edge) fn insert(&mut self, slot: Slot) -> Key {
         let index = self.free.pop().unwrap_or_else(|| {
             self.places.push(Place::default());
-            // Each place holds at least one descriptor, of which there are fewer than 2^31.
+            // Each place holds at least one descriptor, of which there are fewer than 2^30.
             (self.places.len() - 1) as u32
         });
         let place = &mut self.places[index as usize];

@@ -1,0 +1,132 @@
+//! How a connection gets into the kernel's maps, and out.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Instant;
+
+use rustix::event::epoll::EventFlags;
+use xconnect_common::{Flow as Entry, Traced};
+
+use super::flow::Flow;
+use super::{BUFFERS, Handed};
+use crate::mesh::offload::{Gate, KernelPath, Peers};
+use crate::sys::scm::Sender;
+use crate::sys::socket;
+
+/// Why a connection stays in user space.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::mesh::edge::unix) enum NotEntered {
+    /// All gates are in use.
+    #[error("as many flows are in the kernel as it has room for (--kernel-flows)")]
+    Full,
+    /// Who is at the other end cannot be told.
+    #[error("cannot find the peer's socket")]
+    Peer(#[source] io::Error),
+    /// It has hung up meanwhile.
+    #[error("the peer is gone")]
+    Gone,
+    /// A map did not take it.
+    #[error("the kernel refused an entry of its maps")]
+    Map(#[source] io::Error),
+    /// No descriptors, no memory.
+    #[error("cannot make a socket pair")]
+    Pair(#[source] io::Error),
+}
+
+impl Handed {
+    /// Puts both directions into the maps, in hold mode. Nothing of the connection may be in our memory.
+    ///
+    /// An error leaves the connection as it was, but for one: with a source in the maps it cannot be taken
+    /// out again. `Err((error, true))`: cut it.
+    pub(in crate::mesh::edge::unix) fn enter(
+        kernel: &Arc<KernelPath>,
+        sockets: &[OwnedFd; 2],
+        role: Sender,
+        peers: &mut Peers,
+        now: Instant,
+    ) -> Result<Self, (NotEntered, bool)> {
+        let keep = |error| (error, false);
+        let fds = [sockets[0].as_fd(), sockets[1].as_fd()];
+        let mut senders = [0; 2];
+        for (sender, fd) in senders.iter_mut().zip(fds) {
+            let found = peers.cookie_of_peer(fd).map_err(NotEntered::Peer).map_err(keep)?;
+            *sender = found.ok_or(NotEntered::Gone).map_err(keep)?;
+        }
+        let gates = match (Gate::take(kernel), Gate::take(kernel)) {
+            (Some(to_provider), Some(to_consumer)) => [to_provider, to_consumer],
+            _ => return Err(keep(NotEntered::Full)),
+        };
+        let slots = [gates[0].slot(), gates[1].slot()];
+        let hold = pair().map_err(NotEntered::Pair).map_err(keep)?;
+        let cookie = |fd: BorrowedFd<'_>| socket::cookie(fd).map_err(NotEntered::Map).map_err(keep);
+        let cookies = [cookie(fds[0])?, cookie(fds[1])?];
+        let holds = [cookie(hold[0].as_fd())?, cookie(hold[1].as_fd())?];
+        let [to_provider, to_consumer] = gates;
+        // From here on dropping it takes out what was put in.
+        let mut handed = Self {
+            kernel: kernel.clone(),
+            flows: [Flow::new(to_provider, Some(role), now), Flow::new(to_consumer, None, now)],
+            hold,
+            senders,
+            sockets: cookies,
+            watched: [EventFlags::empty(); 2],
+            buffers: [BUFFERS.0; 2],
+            pace: [0; 2],
+            looked: now,
+        };
+        handed.fill(fds, holds, slots).map_err(NotEntered::Map).map_err(keep)?;
+        for side in [0, 1] {
+            let _ = socket::grow_send_buffer(fds[side], BUFFERS.0);
+            let _ = socket::grow_send_buffer(handed.hold[side].as_fd(), BUFFERS.0);
+        }
+        // Last: from now on the verdict runs.
+        for side in [0, 1] {
+            handed.flows[side].gate.arm();
+            let added = kernel.add_source(cookies[side], fds[side]);
+            added.map_err(NotEntered::Map).map_err(|error| (error, side == 1))?;
+        }
+        handed.looked = now;
+        Ok(handed)
+    }
+
+    fn fill(&mut self, fds: [BorrowedFd<'_>; 2], holds: [u64; 2], slots: [u32; 2]) -> io::Result<()> {
+        for side in [0, 1] {
+            self.kernel.add_target(self.sockets[side], fds[side])?;
+            self.kernel.add_target(holds[side], self.hold[side].as_fd())?;
+            let traced = Traced { source_slot: slots[side], sink_slot: slots[1 - side] };
+            self.kernel.trace(self.sockets[side], &traced)?;
+            let entry =
+                Entry { sink: self.sockets[1 - side], hold: holds[side], slot: slots[side], reserved: 0 };
+            self.kernel.add_flow(self.senders[side], &entry)?;
+        }
+        Ok(())
+    }
+
+    /// Puts a socket into the maps again that has left them though its peer may still send.
+    pub(super) fn rejoin(&self, sockets: &[OwnedFd; 2], side: usize) {
+        let (cookie, fd) = (self.sockets[side], sockets[side].as_fd());
+        // It fails where the socket is in it still, or its peer is gone: nothing is lost by that.
+        let _ = self.kernel.add_target(cookie, fd);
+        let _ = self.kernel.add_source(cookie, fd);
+    }
+}
+
+impl Drop for Handed {
+    /// Sockets leave their maps when they are closed; the rest is taken out here.
+    fn drop(&mut self) {
+        for cookie in self.sockets {
+            self.kernel.forget(cookie);
+        }
+        for sender in self.senders {
+            self.kernel.remove_flow(sender);
+        }
+    }
+}
+
+fn pair() -> io::Result<[OwnedFd; 2]> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let (one, other) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    Ok([one, other])
+}

@@ -1,0 +1,490 @@
+//! One direction of a connection that is in the kernel's maps: what is done next. docs/decisions/0008
+//! has the why.
+
+use std::io::ErrorKind;
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+
+use super::super::scratch::Scratch;
+use super::super::trouble::Trouble;
+use crate::mesh::offload::{Gate, KernelPath};
+use xconnect_common::Marker;
+use crate::sys::scm::{self, Sender};
+use crate::sys::socket;
+
+/// For so long after the last byte was delivered a sink that has left the map may still deliver.
+const SETTLING: Duration = Duration::from_millis(50);
+/// Kernels that do not tell who is inside: the source is read once nothing has happened for so long, twice.
+const QUIET: Duration = Duration::from_millis(20);
+/// How often it is looked at once whether everything was sent, before a timer is set.
+const LOOKS: u32 = 16;
+
+/// Where a flow is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// The verdict holds: we forward what it holds.
+    Hold,
+    /// The kernel forwards.
+    Kernel,
+    /// Was in the kernel: what was redirected is still being sent. The time is when it last went on.
+    Settling { delivered: u64, since: Instant },
+    /// As `Hold`, for good: the sink has left the map.
+    Tail,
+    /// The source has ended: what was held, then what is in its queue.
+    Draining,
+    /// Everything is delivered and told.
+    Over,
+}
+
+/// What the IO of one flow needs.
+pub(super) struct Io<'a> {
+    pub(super) source: BorrowedFd<'a>,
+    pub(super) sink: BorrowedFd<'a>,
+    /// Our end of the hold pair.
+    pub(super) hold: BorrowedFd<'a>,
+    pub(super) scratch: &'a mut Scratch,
+    pub(super) now: Instant,
+    pub(super) kernel: &'a KernelPath,
+    /// The sink's cookie, for fences.
+    pub(super) sink_cookie: u64,
+}
+
+/// What one step came to.
+pub(super) enum Progress {
+    /// Something was done; there may be more.
+    Stepped,
+    /// Nothing until an event.
+    Waits,
+    /// Nothing until an event or a few milliseconds.
+    Later,
+    /// The connection has to be cut.
+    Broken(Trouble),
+}
+
+/// One direction.
+pub(super) struct Flow {
+    pub(super) gate: Gate,
+    state: State,
+    /// Sends say that they are from here.
+    sender: Option<Sender>,
+    /// Bytes taken from the hold pair since the mode is hold.
+    read: u64,
+    /// Bytes that the kernel is to have sent on the sink, all in all.
+    redirected: u64,
+    /// The gate's count of bytes that fell, when redirecting began last.
+    fallen: u64,
+    /// Socket buffers that the kernel forwarded before, and the gate's count when redirecting began last.
+    messages: (u64, u64),
+    /// How often it was looked whether all is sent, and the fence's marker where it is awaited.
+    looks: u32,
+    fence: Option<Marker>,
+    /// The redirected bytes when they were last looked at, and since when they are these.
+    steady: (u64, Instant),
+    /// Bytes that we have sent on the sink since it is traced.
+    sent: u64,
+    held: Vec<u8>,
+    held_from: usize,
+    /// The sink had no room.
+    full: bool,
+    source_ended: bool,
+    sink_left: bool,
+    sink_gone: bool,
+    /// Left-overs on a kernel that does not tell who is inside: since when nothing changes.
+    quiet: Option<(u64, usize, Instant)>,
+    reached_kernel: bool,
+    /// Moved by us, not yet counted.
+    pub(super) moved: (u64, u64),
+    /// What was counted of the gate.
+    counted: (u64, u64),
+    errors: u64,
+}
+
+impl Flow {
+    pub(super) fn new(gate: Gate, sender: Option<Sender>, now: Instant) -> Self {
+        Self {
+            gate,
+            state: State::Hold,
+            sender,
+            read: 0,
+            redirected: 0,
+            fallen: 0,
+            messages: (0, 0),
+            looks: 0,
+            fence: None,
+            steady: (0, now),
+            sent: 0,
+            held: Vec::new(),
+            held_from: 0,
+            full: false,
+            source_ended: false,
+            sink_left: false,
+            sink_gone: false,
+            quiet: None,
+            reached_kernel: false,
+            moved: (0, 0),
+            counted: (0, 0),
+            errors: 0,
+        }
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.state == State::Over
+    }
+
+    pub(super) fn in_kernel(&self) -> bool {
+        self.state == State::Kernel
+    }
+
+    /// Whether the kernel has ever forwarded for this flow.
+    pub(super) fn reached_kernel(&self) -> bool {
+        self.reached_kernel
+    }
+
+    /// A write waits for room on the sink.
+    pub(super) fn wants_room(&self) -> bool {
+        self.full && self.state != State::Over
+    }
+
+    pub(super) fn has_room(&mut self) {
+        self.full = false;
+    }
+
+    /// The source's peer sends no more.
+    pub(super) fn source_ended(&mut self) {
+        self.source_ended = true;
+    }
+
+    /// The sink's peer has half-closed: the kernel has taken the sink out of the map.
+    pub(super) fn sink_left(&mut self) {
+        self.sink_left = true;
+    }
+
+    /// The sink's peer is gone.
+    pub(super) fn sink_gone(&mut self) {
+        self.sink_gone = true;
+    }
+
+    /// Looks whether bytes are stuck in the source's queue: its peer has shut down reading, by which the
+    /// kernel takes the source out of the map though more may come. True: `rejoin` it.
+    pub(super) fn is_stuck(&mut self, source: BorrowedFd<'_>, now: Instant) -> bool {
+        let word = self.gate.redirected();
+        let unchanged = self.steady.0 == word;
+        if !unchanged {
+            self.steady = (word, now);
+        }
+        let stuck = self.state == State::Kernel && unchanged && socket::waiting(source).is_ok_and(|bytes| bytes > 0);
+        if stuck {
+            self.leave(now);
+        }
+        stuck
+    }
+
+    /// Bytes and socket buffers that the kernel has forwarded since the last call.
+    pub(super) fn count(&mut self) -> (u64, u64) {
+        let fallen = self.gate.fallen() - self.fallen;
+        let bytes = match self.state {
+            State::Kernel => self.redirected + self.gate.redirected().saturating_sub(fallen),
+            State::Settling { .. } => self.redirected.saturating_sub(fallen),
+            _ => self.redirected,
+        };
+        let messages = match self.state {
+            State::Kernel => self.messages.0 + self.gate.messages() - self.messages.1,
+            _ => self.messages.0,
+        };
+        let news = (bytes.saturating_sub(self.counted.0), messages.saturating_sub(self.counted.1));
+        self.counted = (self.counted.0 + news.0, self.counted.1 + news.1);
+        news
+    }
+
+    /// Bytes that the kernel could not forward, since the last call.
+    pub(super) fn count_errors(&mut self) -> u64 {
+        let errors = self.gate.fallen() + self.gate.stranded();
+        let news = errors - self.errors;
+        self.errors = errors;
+        news
+    }
+
+    /// Bytes that were held since the mode is hold.
+    fn held_total(&self) -> u64 {
+        self.gate.held() - self.fallen
+    }
+
+    pub(super) fn step(&mut self, io: &mut Io<'_>) -> Progress {
+        if self.state == State::Over {
+            return Progress::Waits;
+        }
+        if self.gate.overlaps() > 0 {
+            return Progress::Broken(Trouble::Overtaken);
+        }
+        if self.gate.stranded() > 0 {
+            return Progress::Broken(Trouble::Stranded);
+        }
+        if self.sink_gone {
+            self.forget(io);
+            return Progress::Stepped;
+        }
+        if self.held_from < self.held.len() {
+            return if self.full { Progress::Waits } else { self.flush(io) };
+        }
+        match self.state {
+            State::Kernel => self.watch(io),
+            State::Settling { delivered, since } => self.settle(delivered, since, io),
+            State::Hold | State::Tail | State::Draining => self.relay(io),
+            State::Over => Progress::Waits,
+        }
+    }
+
+    /// Nobody takes anything any more.
+    fn forget(&mut self, io: &Io<'_>) {
+        self.held = Vec::new();
+        self.held_from = 0;
+        self.full = false;
+        socket::end_receiving(io.source);
+        self.state = State::Over;
+    }
+
+    fn watch(&mut self, io: &Io<'_>) -> Progress {
+        if !(self.source_ended || self.sink_left) {
+            return Progress::Waits;
+        }
+        self.leave(io.now);
+        Progress::Stepped
+    }
+
+    /// Back to hold mode. Before anything else is sent on the sink, what was redirected has to be.
+    fn leave(&mut self, now: Instant) {
+        self.messages.0 += self.gate.messages() - self.messages.1;
+        self.redirected += self.gate.hold();
+        self.read = 0;
+        self.looks = 0;
+        self.state = State::Settling { delivered: self.gate.delivered(), since: now };
+    }
+
+    fn settle(&mut self, delivered: u64, since: Instant, io: &mut Io<'_>) -> Progress {
+        let fallen = self.gate.fallen() - self.fallen;
+        let due = self.redirected.saturating_sub(fallen);
+        let (settled, present) = if io.kernel.features().traced {
+            let present = self.gate.delivered();
+            (present.saturating_sub(self.sent) == due, present)
+        } else {
+            match self.fenced(since, io) {
+                Ok(fenced) => (fenced, delivered),
+                Err(error) => return Progress::Broken(Trouble::Read(error)),
+            }
+        };
+        if settled {
+            self.redirected = due;
+            self.state = match (self.source_ended, self.sink_left) {
+                (true, _) => State::Draining,
+                (false, true) => State::Tail,
+                (false, false) => State::Hold,
+            };
+            return Progress::Stepped;
+        }
+        if present != delivered {
+            self.state = State::Settling { delivered: present, since: io.now };
+        } else if self.sink_left && io.now.duration_since(since) >= SETTLING {
+            return Progress::Broken(Trouble::LostAtHalfClose);
+        }
+        self.looks += 1;
+        if self.looks <= LOOKS {
+            // The kernel's worker needs some microseconds.
+            std::thread::yield_now();
+            return Progress::Stepped;
+        }
+        Progress::Later
+    }
+
+    /// Where the kernel does not count what it sends: whether the marker has come through.
+    fn fenced(&mut self, since: Instant, io: &mut Io<'_>) -> std::io::Result<bool> {
+        if self.sink_left {
+            // What was queued on the sink is gone, and the marker with it.
+            let quiet = self.steady.0 == self.redirected && since.duration_since(self.steady.1) >= QUIET;
+            return Ok(quiet && socket::queued_out(io.sink)? == 0);
+        }
+        let Some(marker) = self.fence else {
+            self.fence = Some(io.kernel.fence(io.sink_cookie)?);
+            return Ok(false);
+        };
+        let through = io.kernel.take_marker(io.sink, &marker)?;
+        if through {
+            self.fence = None;
+        }
+        Ok(through)
+    }
+
+    /// Forwards what is held, then looks at the source's queue.
+    fn relay(&mut self, io: &mut Io<'_>) -> Progress {
+        match socket::receive_plain(io.hold, &mut io.scratch.buffer) {
+            // The pair is our own: no end comes.
+            Ok(len) => {
+                self.read += len as u64;
+                return self.forward(len, io);
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Progress::Stepped,
+            Err(error) => return Progress::Broken(Trouble::Read(error)),
+        }
+        if self.read < self.held_total() {
+            // On its way to the hold pair, which will tell.
+            return Progress::Waits;
+        }
+        if self.state == State::Draining {
+            return self.drain(io);
+        }
+        if self.source_ended {
+            self.state = State::Draining;
+            return Progress::Stepped;
+        }
+        if self.state == State::Hold && self.sink_left {
+            self.state = State::Tail;
+        }
+        let waiting = match socket::waiting(io.source) {
+            Ok(waiting) => waiting,
+            Err(error) => return Progress::Broken(Trouble::Read(error)),
+        };
+        match (waiting, self.state) {
+            (0, State::Hold) => self.redirect(),
+            (0, _) => Progress::Waits,
+            (waiting, _) => self.take_left_overs(waiting, io),
+        }
+    }
+
+    /// Everything up to here is on the sink, and nothing waits: the kernel goes on from here.
+    fn redirect(&mut self) -> Progress {
+        let fallen = self.gate.fallen();
+        let messages = self.gate.messages();
+        if self.gate.redirect(self.read - (fallen - self.fallen)) {
+            self.state = State::Kernel;
+            (self.read, self.fallen, self.messages.1) = (0, fallen, messages);
+            self.reached_kernel = true;
+            self.quiet = None;
+        }
+        Progress::Stepped
+    }
+
+    /// What was on the source's queue before the verdict had it: every arrival pops one, so these stay.
+    fn take_left_overs(&mut self, waiting: usize, io: &mut Io<'_>) -> Progress {
+        if !io.kernel.features().traced {
+            return self.take_when_quiet(waiting, io);
+        }
+        if !self.gate.lock() {
+            return Progress::Later;
+        }
+        if self.read != self.held_total() {
+            return self.unlocked(Progress::Stepped);
+        }
+        // Not more than was there: what comes while we read is the verdict's.
+        let room = waiting.min(io.scratch.buffer.len());
+        match socket::receive_plain(io.source, &mut io.scratch.buffer[..room]) {
+            Ok(len) => {
+                if !self.gate.unlock() {
+                    return Progress::Broken(Trouble::Overtaken);
+                }
+                self.forward(len, io)
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => self.unlocked(Progress::Stepped),
+            Err(error) if error.kind() == ErrorKind::Interrupted => self.unlocked(Progress::Stepped),
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => {
+                self.source_ended = true;
+                self.unlocked(Progress::Stepped)
+            }
+            Err(error) => Progress::Broken(Trouble::Read(error)),
+        }
+    }
+
+    fn unlocked(&self, then: Progress) -> Progress {
+        if self.gate.unlock() { then } else { Progress::Broken(Trouble::Overtaken) }
+    }
+
+    fn take_when_quiet(&mut self, waiting: usize, io: &mut Io<'_>) -> Progress {
+        let messages = self.gate.messages();
+        match self.quiet {
+            Some((seen, queued, since)) if (seen, queued) == (messages, waiting) => {
+                if io.now.duration_since(since) < QUIET {
+                    return Progress::Later;
+                }
+            }
+            _ => {
+                self.quiet = Some((messages, waiting, io.now));
+                return Progress::Later;
+            }
+        }
+        self.quiet = None;
+        match socket::receive_plain(io.source, &mut io.scratch.buffer) {
+            Ok(len) if self.gate.messages() == messages => self.forward(len, io),
+            Ok(_) => Progress::Broken(Trouble::Overtaken),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Progress::Stepped,
+            Err(error) => Progress::Broken(Trouble::Read(error)),
+        }
+    }
+
+    /// No sender is left: what the source still has is read as from any socket.
+    fn drain(&mut self, io: &mut Io<'_>) -> Progress {
+        match socket::receive_plain(io.source, &mut io.scratch.buffer) {
+            Ok(0) => {}
+            Ok(len) => return self.forward(len, io),
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Progress::Stepped,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::ConnectionReset) => {}
+            Err(error) => return Progress::Broken(Trouble::Read(error)),
+        }
+        socket::end_sending(io.sink);
+        self.state = State::Over;
+        Progress::Stepped
+    }
+
+    /// Sends what was read; what the sink does not take is kept.
+    fn forward(&mut self, len: usize, io: &mut Io<'_>) -> Progress {
+        self.moved.0 += len as u64;
+        self.moved.1 += 1;
+        let sent = match scm::send(io.sink, &io.scratch.buffer[..len], &[], self.sender) {
+            Ok(sent) => sent,
+            Err(error) => match self.refused(error) {
+                Ok(()) => 0,
+                Err(progress) => return progress,
+            },
+        };
+        self.sent += sent as u64;
+        if sent < len && !self.sink_gone {
+            self.held = io.scratch.copy_of(sent, len);
+            self.held_from = 0;
+            self.full = true;
+        }
+        Progress::Stepped
+    }
+
+    fn flush(&mut self, io: &mut Io<'_>) -> Progress {
+        match scm::send(io.sink, &self.held[self.held_from..], &[], self.sender) {
+            Ok(sent) => {
+                self.sent += sent as u64;
+                self.held_from += sent;
+                if self.held_from == self.held.len() {
+                    io.scratch.recycle(std::mem::take(&mut self.held));
+                    self.held_from = 0;
+                } else {
+                    self.full = true;
+                }
+                Progress::Stepped
+            }
+            Err(error) => match self.refused(error) {
+                Ok(()) => {
+                    self.full = true;
+                    Progress::Stepped
+                }
+                Err(progress) => progress,
+            },
+        }
+    }
+
+    /// `Ok`: nothing was sent, because there is no room or nobody.
+    fn refused(&mut self, error: std::io::Error) -> Result<(), Progress> {
+        match error.kind() {
+            ErrorKind::WouldBlock | ErrorKind::Interrupted => Ok(()),
+            ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::NotConnected => {
+                self.sink_gone = true;
+                Ok(())
+            }
+            _ => Err(Progress::Broken(Trouble::Write(error))),
+        }
+    }
+}

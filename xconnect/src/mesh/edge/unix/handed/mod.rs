@@ -1,0 +1,225 @@
+//! A connection that is in the kernel's maps: two flows, a hold pair, and what takes them out again.
+
+mod enter;
+mod flow;
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Instant;
+
+use rustix::event::epoll::EventFlags;
+
+use super::scratch::Scratch;
+use super::trouble::Trouble;
+use crate::mesh::edge::workers::{Poller, Side, Token};
+use crate::mesh::offload::KernelPath;
+use crate::sys::socket;
+
+pub(super) use enter::NotEntered;
+use flow::{Flow, Io, Progress};
+
+/// Steps of one flow before others get their turn.
+const STEPS: usize = 64;
+/// A send buffer's size at first, and the most that one grows to, in bytes as the kernel counts them.
+const BUFFERS: (usize, usize) = (512 * 1024, 8 * 1024 * 1024);
+
+/// How a turn ended.
+#[derive(Debug)]
+pub(super) enum Turn {
+    /// An event.
+    Idle,
+    /// Another turn, after the others.
+    Again,
+    /// Another turn a little later.
+    Later,
+    /// Both directions are over.
+    Over,
+    /// It has to be cut.
+    Broken(Trouble),
+}
+
+/// What a connection has moved since it was asked last, by the direction: to the provider, to the consumer.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct News {
+    /// Bytes and messages that the kernel moved.
+    pub(super) kernel: [(u64, u64); 2],
+    /// Bytes and messages that we moved.
+    pub(super) user: [(u64, u64); 2],
+    /// Bytes that the kernel could not forward.
+    pub(super) errors: u64,
+}
+
+/// A connection in the maps.
+pub(super) struct Handed {
+    kernel: Arc<KernelPath>,
+    /// By the side that is read: to the provider, to the consumer.
+    flows: [Flow; 2],
+    /// What flow N holds is redirected to end N and read from the other one.
+    hold: [OwnedFd; 2],
+    /// Keys of what has to be taken out: the senders', then our sockets' cookies.
+    senders: [u64; 2],
+    sockets: [u64; 2],
+    /// What epoll watches the consumer's and the provider's socket for.
+    watched: [EventFlags; 2],
+    /// Send buffers' sizes, by the socket.
+    buffers: [usize; 2],
+    pace: [u64; 2],
+    looked: Instant,
+}
+
+impl Handed {
+    /// Watches the sockets for their end only, and the hold pair for bytes.
+    pub(super) fn register(
+        &mut self,
+        sockets: &[OwnedFd; 2],
+        poller: &Poller,
+        token: Token,
+    ) -> std::io::Result<()> {
+        for (side, fd) in [(Side::HoldOfConsumer, &self.hold[1]), (Side::HoldOfProvider, &self.hold[0])] {
+            poller.add(fd.as_fd(), token.of(side), EventFlags::IN | EventFlags::ET)?;
+        }
+        for side in [Side::Consumer, Side::Provider] {
+            let flags = EventFlags::RDHUP | EventFlags::ET;
+            self.watched[side as usize] = flags;
+            poller.modify(sockets[side as usize].as_fd(), token.of(side), flags)?;
+        }
+        Ok(())
+    }
+
+    /// Takes an event on one of the connection's sockets.
+    pub(super) fn event(&mut self, side: Side, flags: EventFlags) {
+        let side = match side {
+            Side::Consumer | Side::Provider => side as usize,
+            Side::HoldOfConsumer | Side::HoldOfProvider => return,
+        };
+        let gone = flags.intersects(EventFlags::HUP | EventFlags::ERR);
+        if gone || flags.contains(EventFlags::RDHUP) {
+            self.flows[side].source_ended();
+        }
+        if gone {
+            self.flows[1 - side].sink_gone();
+        } else if flags.contains(EventFlags::RDHUP) {
+            self.flows[1 - side].sink_left();
+        }
+        if flags.contains(EventFlags::OUT) {
+            self.flows[1 - side].has_room();
+        }
+    }
+
+    /// Does what can be done now.
+    pub(super) fn run(
+        &mut self,
+        sockets: &[OwnedFd; 2],
+        scratch: &mut Scratch,
+        now: Instant,
+        poller: &Poller,
+        token: Option<Token>,
+    ) -> Turn {
+        let mut turn = Turn::Idle;
+        for (source, flow) in self.flows.iter_mut().enumerate() {
+            let mut io = Io {
+                source: sockets[source].as_fd(),
+                sink: sockets[1 - source].as_fd(),
+                hold: self.hold[1 - source].as_fd(),
+                scratch,
+                now,
+                kernel: &self.kernel,
+                sink_cookie: self.sockets[1 - source],
+            };
+            let mut steps = 0;
+            loop {
+                match flow.step(&mut io) {
+                    Progress::Stepped if steps == STEPS => {
+                        turn = Turn::Again;
+                        break;
+                    }
+                    Progress::Stepped => steps += 1,
+                    Progress::Waits => break,
+                    Progress::Later => {
+                        if matches!(turn, Turn::Idle) {
+                            turn = Turn::Later;
+                        }
+                        break;
+                    }
+                    Progress::Broken(trouble) => return Turn::Broken(trouble),
+                }
+            }
+        }
+        if self.flows.iter().all(Flow::is_over) {
+            return Turn::Over;
+        }
+        match self.watch(sockets, poller, token) {
+            Ok(()) => turn,
+            Err(error) => Turn::Broken(Trouble::Write(error)),
+        }
+    }
+
+    /// Asks for room on a sink only while a write waits for it: else every read of its peer would wake us.
+    fn watch(
+        &mut self,
+        sockets: &[OwnedFd; 2],
+        poller: &Poller,
+        token: Option<Token>,
+    ) -> std::io::Result<()> {
+        let Some(token) = token else { return Ok(()) };
+        for side in [Side::Consumer, Side::Provider] {
+            let mut wanted = EventFlags::RDHUP | EventFlags::ET;
+            if self.flows[1 - side as usize].wants_room() {
+                wanted |= EventFlags::OUT;
+            }
+            if wanted != self.watched[side as usize] {
+                self.watched[side as usize] = wanted;
+                poller.modify(sockets[side as usize].as_fd(), token.of(side), wanted)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What was moved since the last call.
+    pub(super) fn news(&mut self) -> News {
+        let mut news = News::default();
+        for (index, flow) in self.flows.iter_mut().enumerate() {
+            news.kernel[index] = flow.count();
+            news.user[index] = std::mem::take(&mut flow.moved);
+            news.errors += flow.count_errors();
+        }
+        news
+    }
+
+    /// Flows that the kernel has forwarded for.
+    pub(super) fn reached_kernel(&self) -> u64 {
+        self.flows.iter().filter(|flow| flow.reached_kernel()).count() as u64
+    }
+
+    /// The regular look: heals what is stuck, and fits the send buffers to the pace. True: it needs a turn.
+    pub(super) fn look(&mut self, sockets: &[OwnedFd; 2], now: Instant) -> bool {
+        let mut turn = false;
+        for source in [0, 1] {
+            if self.flows[source].is_stuck(sockets[source].as_fd(), now) {
+                self.rejoin(sockets, source);
+                turn = true;
+            }
+            self.fit_buffer(sockets[1 - source].as_fd(), source, now);
+        }
+        self.looked = now;
+        turn
+    }
+
+    /// The kernel's worker waits for a tick once a sink's buffer is half full (net/core/skmsg.c,
+    /// `sk_psock_backlog`), so that less than half a buffer goes through in a tick.
+    fn fit_buffer(&mut self, sink: BorrowedFd<'_>, source: usize, now: Instant) {
+        let flow = &self.flows[source];
+        let moved = flow.gate.redirected();
+        let bytes = moved.saturating_sub(self.pace[source]);
+        self.pace[source] = moved;
+        let elapsed = now.duration_since(self.looked).as_micros().max(1) as u64;
+        let buffer = self.buffers[1 - source];
+        // A tick is at most 10 ms (HZ = 100).
+        let bound = buffer as u64 / 2 * elapsed / 10_000;
+        if flow.in_kernel() && bytes > bound / 2 && buffer < BUFFERS.1 {
+            self.buffers[1 - source] = (buffer * 2).min(BUFFERS.1);
+            // Without the privilege the system's limit holds: slower, not wrong.
+            let _ = socket::grow_send_buffer(sink, self.buffers[1 - source]);
+        }
+    }
+}

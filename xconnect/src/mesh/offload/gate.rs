@@ -1,0 +1,138 @@
+//! A flow's gate as user space sees it: the same words that the programs change (`xconnect_common::Gate`).
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use xconnect_common::{EMPTY, Gate, REDIRECT, USER};
+
+/// [`Gate`], word by word.
+#[repr(C, align(128))]
+#[derive(Debug, Default)]
+pub(in crate::mesh) struct AtomicGate {
+    word: AtomicU64,
+    messages: AtomicU64,
+    fallen: AtomicU64,
+    stranded: AtomicU64,
+    inside: AtomicU64,
+    entries: AtomicU64,
+    overlaps: AtomicU64,
+    armed: AtomicU64,
+    delivered: AtomicU64,
+    reserved: [AtomicU64; 7],
+}
+
+const _: () = assert!(size_of::<AtomicGate>() == size_of::<Gate>());
+const _: () = assert!(align_of::<AtomicGate>() == align_of::<Gate>());
+const _: () = assert!(
+    std::mem::offset_of!(AtomicGate, inside) == std::mem::offset_of!(Gate, inside)
+        && std::mem::offset_of!(AtomicGate, delivered) == std::mem::offset_of!(Gate, delivered)
+);
+
+impl AtomicGate {
+    /// Everything at 0: hold mode, not armed.
+    pub(in crate::mesh) fn clear(&self) {
+        let words = [
+            &self.armed, &self.word, &self.messages, &self.fallen, &self.stranded, &self.inside, &self.entries,
+            &self.overlaps, &self.delivered,
+        ];
+        for word in words {
+            word.store(0, Ordering::SeqCst);
+        }
+    }
+
+    /// From now on threads take turns (where the kernel has the tracepoints).
+    pub(in crate::mesh) fn arm(&self) {
+        self.armed.store(1, Ordering::SeqCst);
+    }
+
+    /// Bytes whose verdict was to hold, with those that had to be held instead of redirected.
+    ///
+    /// Only in hold mode.
+    pub(in crate::mesh) fn held(&self) -> u64 {
+        (self.word.load(Ordering::SeqCst) & !REDIRECT) + self.fallen.load(Ordering::SeqCst)
+    }
+
+    /// From hold to redirect, if exactly `read` bytes were held in this mode. The bytes are counted from 0.
+    pub(in crate::mesh) fn redirect(&self, read: u64) -> bool {
+        self.word.compare_exchange(read, REDIRECT, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
+    /// From redirect to hold; gives the bytes that were to be redirected. They are counted from 0.
+    pub(in crate::mesh) fn hold(&self) -> u64 {
+        self.word.swap(0, Ordering::SeqCst) & !REDIRECT
+    }
+
+    /// Bytes to be redirected since [`redirect`](Self::redirect).
+    pub(in crate::mesh) fn redirected(&self) -> u64 {
+        self.word.load(Ordering::SeqCst) & !REDIRECT
+    }
+
+    /// Bytes that could not be redirected and were held.
+    pub(in crate::mesh) fn fallen(&self) -> u64 {
+        self.fallen.load(Ordering::SeqCst)
+    }
+
+    /// Bytes that could be neither redirected nor held.
+    pub(in crate::mesh) fn stranded(&self) -> u64 {
+        self.stranded.load(Ordering::SeqCst)
+    }
+
+    /// Socket buffers seen.
+    pub(in crate::mesh) fn messages(&self) -> u64 {
+        self.messages.load(Ordering::Relaxed)
+    }
+
+    /// Bytes sent on the sink since it is traced.
+    pub(in crate::mesh) fn delivered(&self) -> u64 {
+        self.delivered.load(Ordering::SeqCst)
+    }
+
+    /// How often a thread went on without its turn.
+    pub(in crate::mesh) fn overlaps(&self) -> u64 {
+        self.overlaps.load(Ordering::SeqCst)
+    }
+
+    /// Takes the turn if nobody is inside: the sender's threads wait meanwhile, for a short time. False: try
+    /// again some milliseconds later.
+    pub(in crate::mesh) fn lock(&self) -> bool {
+        let holder = self.inside.load(Ordering::SeqCst);
+        if holder & EMPTY != 0 {
+            // It found nothing and is long gone when we come the next time.
+            let _ = self.inside.compare_exchange(holder, 0, Ordering::SeqCst, Ordering::SeqCst);
+            return false;
+        }
+        self.inside.compare_exchange(0, USER, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
+    /// Gives the turn back. False: a thread did not wait for us.
+    pub(in crate::mesh) fn unlock(&self) -> bool {
+        self.inside.compare_exchange(USER, 0, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mode_changes_only_at_the_count_that_was_read() {
+        let gate = AtomicGate::default();
+        gate.word.store(5, Ordering::SeqCst);
+        assert!(!gate.redirect(4));
+        assert!(gate.redirect(5));
+        assert_eq!(gate.redirected(), 0);
+        gate.word.fetch_add(7, Ordering::SeqCst);
+        gate.fallen.store(3, Ordering::SeqCst);
+        assert_eq!((gate.hold(), gate.held()), (7, 3));
+    }
+
+    #[test]
+    fn a_lost_turn_is_noticed() {
+        let gate = AtomicGate::default();
+        assert!(gate.lock());
+        assert!(!gate.lock());
+        assert!(gate.unlock());
+        assert!(gate.lock());
+        gate.inside.store(0x1000, Ordering::SeqCst);
+        assert!(!gate.unlock());
+    }
+}

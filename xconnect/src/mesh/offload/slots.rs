@@ -1,0 +1,96 @@
+//! Which gates are in use.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::KernelPath;
+use super::kernel::AtomicGate;
+
+/// A gate is not used again for so long: a verdict that began before its flow ended may still add to it.
+const QUARANTINE: Duration = Duration::from_secs(1);
+
+/// The free gates' numbers, the longest free ones first.
+#[derive(Debug)]
+pub(super) struct Slots {
+    /// From here on no gate was ever used.
+    fresh: u32,
+    count: u32,
+    returned: VecDeque<(u32, Instant)>,
+}
+
+impl Slots {
+    pub(super) fn new(count: u32) -> Self {
+        Self { fresh: 0, count, returned: VecDeque::new() }
+    }
+
+    fn take(&mut self, now: Instant) -> Option<u32> {
+        if let Some((slot, since)) = self.returned.front().copied()
+            && now.duration_since(since) >= QUARANTINE
+        {
+            self.returned.pop_front();
+            return Some(slot);
+        }
+        let slot = self.fresh;
+        (slot < self.count).then(|| {
+            self.fresh += 1;
+            slot
+        })
+    }
+
+    fn give_back(&mut self, slot: u32, now: Instant) {
+        self.returned.push_back((slot, now));
+    }
+}
+
+/// A gate of our own; given back when this is dropped.
+pub(in crate::mesh) struct Gate {
+    kernel: Arc<KernelPath>,
+    slot: u32,
+}
+
+impl Gate {
+    /// A gate in hold mode, with everything at 0. `None`: all are taken.
+    pub(in crate::mesh) fn take(kernel: &Arc<KernelPath>) -> Option<Self> {
+        let mut slots = kernel.slots().lock().unwrap_or_else(PoisonError::into_inner);
+        let slot = slots.take(Instant::now())?;
+        drop(slots);
+        let gate = Self { kernel: kernel.clone(), slot };
+        gate.clear();
+        Some(gate)
+    }
+
+    pub(in crate::mesh) fn slot(&self) -> u32 {
+        self.slot
+    }
+}
+
+impl std::ops::Deref for Gate {
+    type Target = AtomicGate;
+
+    fn deref(&self) -> &AtomicGate {
+        self.kernel.gate(self.slot)
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        let slots: &Mutex<Slots> = self.kernel.slots();
+        slots.lock().unwrap_or_else(PoisonError::into_inner).give_back(self.slot, Instant::now());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gate_rests_before_it_is_used_again() {
+        let mut slots = Slots::new(2);
+        let start = Instant::now();
+        assert_eq!((slots.take(start), slots.take(start), slots.take(start)), (Some(0), Some(1), None));
+        slots.give_back(1, start);
+        assert_eq!(slots.take(start + QUARANTINE / 2), None);
+        assert_eq!(slots.take(start + QUARANTINE), Some(1));
+    }
+}
