@@ -1,0 +1,7 @@
+//! What may be copied from and to a map byte by byte.
+#![expect(unsafe_code, reason = "aya takes a type as plain bytes on an unsafe promise alone")]
+
+use crate::Flow;
+
+// SAFETY: integers alone, repr(C), and as large as their sum: no padding, and any bytes are a value.
+unsafe impl aya::Pod for Flow {}
