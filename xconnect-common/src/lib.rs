@@ -5,6 +5,9 @@
 //! are without padding, in the machine's byte order, and as long on both sides: see the assertions.
 #![no_std]
 
+#[cfg(feature = "user")]
+mod pod;
+
 /// Set in [`Gate::word`]: what the sender sends goes to the sink. Not set: to the hold pair.
 pub const REDIRECT: u64 = 1 << 63;
 
@@ -103,15 +106,3 @@ const _: () = assert!(size_of::<Gate>() == 128);
 const _: () = assert!(core::mem::offset_of!(Gate, delivered) == 64);
 const _: () = assert!(size_of::<Marker>() == 32 && align_of::<Marker>() == 8);
 const _: () = assert!(size_of::<Offsets>() == 16);
-
-#[cfg(feature = "user")]
-mod user {
-    // SAFETY: `repr(C)`, without padding (asserted above), any bytes are a value.
-    unsafe impl aya::Pod for super::Flow {}
-    // SAFETY: as above.
-    unsafe impl aya::Pod for super::Traced {}
-    // SAFETY: as above.
-    unsafe impl aya::Pod for super::Gate {}
-    // SAFETY: as above.
-    unsafe impl aya::Pod for super::Offsets {}
-}

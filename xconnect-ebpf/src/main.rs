@@ -7,6 +7,10 @@
 #![no_std]
 #![no_main]
 #![feature(core_intrinsics)]
+#![expect(
+    unsafe_code,
+    reason = "helpers of the kernel, atomic instructions, and symbols in the sections that the loader looks for"
+)]
 #![expect(internal_features, reason = "the atomic operations of core do not exist for this target")]
 
 mod atomic;

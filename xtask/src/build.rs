@@ -1,4 +1,4 @@
-//! `build`: the four programs, the static example programs, man pages and shell completions.
+//! `build`: the eBPF object, the four programs, the static example programs, man pages and shell completions.
 
 use std::fs;
 use std::path::Path;
@@ -6,11 +6,12 @@ use std::path::Path;
 use anyhow::Context as _;
 
 use crate::cmd::Cmd;
-use crate::setup;
 use crate::workspace::{PROGRAMS, Workspace};
+use crate::{ebpf, setup};
 
 pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<()> {
     setup::build_tools()?;
+    ebpf::before_programs(workspace)?;
     programs(workspace)?;
     examples(workspace)?;
     dist(workspace)?;

@@ -4,6 +4,7 @@ mod bench;
 mod build;
 mod cmd;
 mod demo;
+mod ebpf;
 mod lint;
 mod process;
 mod setup;
@@ -29,7 +30,9 @@ struct Arguments {
 enum Verb {
     /// Install what building needs (and with options, what benches and lint need).
     Setup(setup::Options),
-    /// Build the four programs, the static examples, man pages and completions.
+    /// Build the eBPF object, check it, and let this kernel's verifier judge it.
+    BuildEbpf,
+    /// Build the eBPF object, the four programs, the static examples, man pages and completions.
     Build,
     /// Run the example containers under a private pv-appengine until every link works.
     Demo(demo::Options),
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
 fn run(workspace: &Workspace, verb: Verb) -> anyhow::Result<()> {
     match verb {
         Verb::Setup(options) => setup::run(workspace, &options),
+        Verb::BuildEbpf => ebpf::run(workspace),
         Verb::Build => build::run(workspace),
         Verb::Demo(options) => demo::run(workspace, &options),
         Verb::Test(options) => test::run(workspace, &options),

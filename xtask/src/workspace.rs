@@ -63,6 +63,16 @@ impl Workspace {
         self.programs().join(name)
     }
 
+    /// Where the eBPF object is built, by a compiler of its own.
+    pub(crate) fn ebpf(&self) -> PathBuf {
+        self.target.join("ebpf")
+    }
+
+    /// The eBPF object, where the build script of `xconnect` looks for it; alone in its directory.
+    pub(crate) fn bpf_object(&self) -> PathBuf {
+        self.ebpf().join("object/xconnect.bpf.o")
+    }
+
     /// Where the static example programs are.
     pub(crate) fn examples_static(&self) -> PathBuf {
         self.target.join("examples-static")
@@ -73,7 +83,7 @@ impl Workspace {
         self.target.join("dist")
     }
 
-    /// Tools that lint uses, installed for this workspace alone.
+    /// Tools that lint and build-ebpf use, installed for this workspace alone.
     pub(crate) fn tools(&self) -> PathBuf {
         self.target.join("tools")
     }

@@ -2,7 +2,8 @@
 //!
 //! `run` is the narrative; the rooms are: `source` (the wanted graph), `reconcile` (one task per
 //! link), `link` (one link's life), `containers` and `providers` (what links share), `ledger` and
-//! `fdstore` (what outlives a crash), `leftovers` (what a crash left), `board` and `server` (what the operator sees).
+//! `fdstore` (what outlives a crash), `leftovers` (what a crash left), `board` and `server` (what the operator
+//! sees), `offload` (the path through the kernel).
 
 mod board;
 mod config;
@@ -16,6 +17,7 @@ mod leftovers;
 mod limiter;
 mod link;
 mod metrics;
+mod offload;
 mod own;
 mod providers;
 mod reconcile;

@@ -18,7 +18,7 @@ use clap::{Args, Subcommand};
 
 use crate::stop::Stop;
 use crate::workspace::Workspace;
-use crate::{build, setup};
+use crate::{build, ebpf, setup};
 
 /// Options of `bench`.
 #[derive(Debug, Args)]
@@ -42,6 +42,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<()
         bail!("benches make namespaces and need root");
     }
     setup::build_tools()?;
+    ebpf::before_programs(workspace)?;
     build::some_programs(workspace, &["pv-xconnect"])?;
     let stop = Stop::on_signals()?;
     match &options.what {

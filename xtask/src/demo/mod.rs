@@ -15,7 +15,7 @@ use clap::Args;
 use crate::cmd::Cmd;
 use crate::stop::Stop;
 use crate::workspace::Workspace;
-use crate::{build, setup};
+use crate::{build, ebpf, setup};
 use goal::{Goal, View};
 use progress::Progress;
 pub(crate) use session::Session;
@@ -48,6 +48,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<()
         session::refuse_second(workspace)?;
     }
     setup::build_tools()?;
+    ebpf::before_programs(workspace)?;
     build::programs(workspace)?;
     build::examples(workspace)?;
     let stop = Stop::on_signals()?;

@@ -12,7 +12,7 @@ use clap::Args;
 
 use crate::cmd::Cmd;
 use crate::workspace::Workspace;
-use crate::{build, setup};
+use crate::{build, ebpf, setup};
 use tally::{Tally, copy};
 
 /// How long the rest of the output may take once cargo itself has ended.
@@ -28,6 +28,7 @@ pub(crate) struct Options {
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<()> {
     let begin = Instant::now();
     setup::build_tools()?;
+    ebpf::before_programs(workspace)?;
     let mut total = Tally::default();
     eprintln!("== 1/3: tests of the libraries and programs");
     let cmd = workspace.cargo("test").args(["--workspace", "--exclude", "xconnect-tests"]);

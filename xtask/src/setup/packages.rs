@@ -1,76 +1,65 @@
-//! `setup`: installs what building, benches or lint need, and does nothing where it is all there.
+//! Debian's packages: which are missing, and installing them as root or saying how.
 
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, bail};
-use clap::Args;
 
 use crate::cmd::Cmd;
-use crate::workspace::Workspace;
 
-/// What a build needs. libelf and zlib: libcontainer's device filter for cgroup2 links libbpf, whose
-/// own build calls make and pkg-config.
-const BUILD: [&str; 6] = ["gcc", "libc6-dev", "make", "pkg-config", "libelf-dev", "zlib1g-dev"];
-/// What the benches compare with.
-const BENCH: [&str; 2] = ["socat", "haproxy"];
-/// The version of cargo-deny that deny.toml is written for.
-pub(crate) const CARGO_DENY: &str = "0.20.2";
 /// apt asks this script whether a package may start its service: 101 says no.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
-/// Options of `setup`.
-#[derive(Debug, Args)]
-pub(crate) struct Options {
-    /// Also what `bench unix` compares with: socat and haproxy (never started as a service).
-    #[arg(long)]
-    bench: bool,
-    /// Also what `lint` uses: rustfmt, clippy, and cargo-deny (compiled: takes minutes).
-    #[arg(long)]
-    lint: bool,
-}
-
-pub(crate) fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<()> {
-    build_tools()?;
-    if options.bench {
-        packages(&BENCH)?;
-    }
-    if options.lint {
-        rust_components()?;
-        cargo_deny(workspace)?;
-    }
-    eprintln!("setup: everything is there");
-    Ok(())
-}
-
-/// Makes sure that the workspace can be built.
-pub(crate) fn build_tools() -> anyhow::Result<()> {
-    packages(&BUILD)
-}
-
 /// Installs the Debian packages that are missing, or says how to.
-fn packages(wanted: &[&str]) -> anyhow::Result<()> {
-    if !Cmd::new("dpkg-query").arg("--version").quiet().succeeds() {
+pub(super) fn ensure(wanted: &[&str]) -> anyhow::Result<()> {
+    if !are_debians() {
         return without_dpkg(wanted);
     }
     let missing = missing(wanted);
     if missing.is_empty() {
         return Ok(());
     }
-    let install = format!("apt-get install -y --no-install-recommends {}", missing.join(" "));
+    install(&missing)
+}
+
+/// Whether this system's packages are Debian's.
+pub(super) fn are_debians() -> bool {
+    Cmd::new("dpkg-query").arg("--version").quiet().succeeds()
+}
+
+/// Installs these packages, or their newest versions.
+pub(super) fn install(missing: &[&str]) -> anyhow::Result<()> {
+    // Nothing that someone else needs may have to go: rustc-web, for one, cannot be beside rustc.
+    let install = format!("apt-get install -y --no-install-recommends --no-remove {}", missing.join(" "));
     if !rustix::process::geteuid().is_root() {
         bail!("missing: {}. Run: sudo apt-get update && sudo {install}", missing.join(", "));
     }
     let _policy = NoServices::start()?;
-    apt(&["update"])?;
+    update()?;
     apt(&install.split_whitespace().skip(1).collect::<Vec<_>>())?;
     if missing.contains(&"haproxy") && Cmd::new("systemctl").arg("--version").quiet().succeeds() {
         // Its package enables the service for the next boot; the bench runs a proxy of its own.
         Cmd::new("systemctl").args(["disable", "haproxy"]).run()?;
     }
     Ok(())
+}
+
+/// Fetches the lists of packages, once in a run; without root those that are there must do.
+pub(super) fn update() -> anyhow::Result<()> {
+    static DONE: AtomicBool = AtomicBool::new(false);
+    if rustix::process::geteuid().is_root() && !DONE.swap(true, Ordering::Relaxed) {
+        apt(&["update"])?;
+    }
+    Ok(())
+}
+
+/// The version that apt would install.
+pub(super) fn candidate(package: &str) -> Option<String> {
+    let policy = Cmd::new("apt-cache").args(["policy", package]).quiet().output().ok()?;
+    let version = policy.lines().find_map(|line| line.trim().strip_prefix("Candidate: "))?;
+    (version != "(none)").then(|| version.to_owned())
 }
 
 fn apt(arguments: &[&str]) -> anyhow::Result<()> {
@@ -137,34 +126,4 @@ impl Drop for NoServices {
             eprintln!("warning: {POLICY} was written by setup and is still there: {error}");
         }
     }
-}
-
-fn rust_components() -> anyhow::Result<()> {
-    for (program, component) in [("rustfmt", "rustfmt"), ("clippy-driver", "clippy")] {
-        if !Cmd::new(program).arg("--version").quiet().succeeds() {
-            Cmd::new("rustup").args(["component", "add", component]).run()?;
-        }
-    }
-    Ok(())
-}
-
-fn cargo_deny(workspace: &Workspace) -> anyhow::Result<()> {
-    if find_cargo_deny(workspace).is_some() {
-        return Ok(());
-    }
-    workspace
-        .cargo("install")
-        .args(["--locked", "--version", CARGO_DENY, "--root"])
-        .arg(workspace.tools())
-        .arg("cargo-deny")
-        .run()
-}
-
-/// The program cargo-deny of the right version: in the workspace's tools, or in PATH.
-pub(crate) fn find_cargo_deny(workspace: &Workspace) -> Option<String> {
-    let own = workspace.tools().join("bin/cargo-deny");
-    [own.as_path(), Path::new("cargo-deny")].into_iter().find_map(|path| {
-        let version = Cmd::new(path).arg("--version").quiet().output().ok()?;
-        version.trim().ends_with(CARGO_DENY).then(|| path.display().to_string())
-    })
 }
