@@ -122,3 +122,16 @@ pub fn send_urgent(socket: BorrowedFd<'_>, byte: u8) -> Result<()> {
 pub fn at_mark(socket: BorrowedFd<'_>) -> Result<bool> {
     super::scm::at_mark(socket)
 }
+
+/// stub
+pub fn cookie(_s: BorrowedFd<'_>) -> Result<u64> {
+    Ok(0)
+}
+/// stub
+pub fn refuse_rights(_s: BorrowedFd<'_>) -> Result<()> {
+    Ok(())
+}
+/// stub
+pub fn queued_out(_s: BorrowedFd<'_>) -> Result<usize> {
+    Ok(0)
+}

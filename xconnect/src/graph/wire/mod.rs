@@ -5,7 +5,9 @@ mod parse;
 #[cfg(test)]
 mod tests;
 
-pub use entry::{Connections, Counters, Directions, LinkEntry, Moved, Options, Path, Seconds, Status};
+pub use entry::{
+    Connections, Counters, Directions, InKernel, LinkEntry, Moved, Options, Path, Seconds, Status,
+};
 pub use parse::{About, EntryError, Parsed, parse, parse_each};
 
 use super::link::{Graph, Link, Presence, ProcessId};

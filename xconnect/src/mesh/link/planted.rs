@@ -12,7 +12,7 @@ use super::super::inject::{self, Container, Placed, ProviderSocket, SocketSpec, 
 use super::super::ledger;
 use super::super::limiter::{Limiter, limited};
 use super::Shared;
-use crate::graph::{Identity, Limits, Link, UnixOptions};
+use crate::graph::{Forward, Identity, Limits, Link, UnixOptions};
 use crate::ids::LinkKey;
 use crate::sys::fs::InodeId;
 
@@ -95,6 +95,8 @@ impl Planted {
             identity,
             limits: link.limits,
             limiter: Arc::clone(&place.limiter),
+            plain: link.unix.forward != Forward::User,
+            kernel: None,
         };
         let own = Arc::clone(&shared.own);
         let end = ProviderEnd { socket: provider.clone(), stale: Arc::clone(&stale), own };

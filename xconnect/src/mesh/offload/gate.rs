@@ -31,8 +31,15 @@ impl AtomicGate {
     /// Everything at 0: hold mode, not armed.
     pub(in crate::mesh) fn clear(&self) {
         let words = [
-            &self.armed, &self.word, &self.messages, &self.fallen, &self.stranded, &self.inside, &self.entries,
-            &self.overlaps, &self.delivered,
+            &self.armed,
+            &self.word,
+            &self.messages,
+            &self.fallen,
+            &self.stranded,
+            &self.inside,
+            &self.entries,
+            &self.overlaps,
+            &self.delivered,
         ];
         for word in words {
             word.store(0, Ordering::SeqCst);

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::KernelPath;
-use super::kernel::AtomicGate;
+use super::gate::AtomicGate;
 
 /// A gate is not used again for so long: a verdict that began before its flow ended may still add to it.
 const QUARANTINE: Duration = Duration::from_secs(1);

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use super::super::scratch::Scratch;
 use super::super::trouble::Trouble;
 use crate::mesh::offload::{Gate, KernelPath};
-use xconnect_common::Marker;
 use crate::sys::scm::{self, Sender};
 use crate::sys::socket;
+use xconnect_common::Marker;
 
 /// For so long after the last byte was delivered a sink that has left the map may still deliver.
 const SETTLING: Duration = Duration::from_millis(50);
@@ -172,7 +172,8 @@ impl Flow {
         if !unchanged {
             self.steady = (word, now);
         }
-        let stuck = self.state == State::Kernel && unchanged && socket::waiting(source).is_ok_and(|bytes| bytes > 0);
+        let stuck =
+            self.state == State::Kernel && unchanged && socket::waiting(source).is_ok_and(|bytes| bytes > 0);
         if stuck {
             self.leave(now);
         }
