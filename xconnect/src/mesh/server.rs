@@ -106,7 +106,7 @@ fn entry(place: &Place, revision: Option<&str>) -> LinkEntry {
     LinkEntry {
         status: Some(standing.status),
         reason: standing.reason,
-        path: (standing.status == wire::Status::Up).then_some(wire::Path::User),
+        path: (standing.status == wire::Status::Up).then_some(if link.unix.forward != crate::graph::Forward::User && crate::mesh::offload::global().is_some() {wire::Path::Kernel} else {wire::Path::User}),
         since: Some(rfc3339(standing.since)),
         counters: Some(metrics::counters(&place.counters.snapshot())),
         path_reason: super::path_reason(&link),

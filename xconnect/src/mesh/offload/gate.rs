@@ -2,12 +2,13 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::sys::memory::shared_struct;
 use xconnect_common::{EMPTY, Gate, REDIRECT, USER};
 
-/// [`Gate`], word by word.
-#[repr(C, align(128))]
-#[derive(Debug, Default)]
-pub(in crate::mesh) struct AtomicGate {
+shared_struct! {
+    /// [`Gate`], word by word.
+    #[derive(Debug, Default)]
+    align(128) pub(in crate::mesh) struct AtomicGate {
     word: AtomicU64,
     messages: AtomicU64,
     fallen: AtomicU64,
@@ -18,6 +19,7 @@ pub(in crate::mesh) struct AtomicGate {
     armed: AtomicU64,
     delivered: AtomicU64,
     reserved: [AtomicU64; 7],
+    }
 }
 
 const _: () = assert!(size_of::<AtomicGate>() == size_of::<Gate>());

@@ -7,5 +7,6 @@ mod kernel;
 mod peers;
 mod slots;
 pub use kernel::KernelPath;
+pub(crate) use kernel::global;
 pub(in crate::mesh) use peers::Peers;
 pub(in crate::mesh) use slots::Gate;

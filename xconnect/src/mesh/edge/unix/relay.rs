@@ -79,7 +79,7 @@ impl Relay {
         if plain {
             for socket in [&consumer, &provider] {
                 // Older kernels cannot: there the relay refuses what comes.
-                let _ = socket::refuse_rights(socket.as_fd());
+                let _ = crate::sys::sockctl::refuse_rights(socket.as_fd());
             }
         }
         Self {

@@ -301,7 +301,7 @@ impl Flow {
         if self.sink_left {
             // What was queued on the sink is gone, and the marker with it.
             let quiet = self.steady.0 == self.redirected && since.duration_since(self.steady.1) >= QUIET;
-            return Ok(quiet && socket::queued_out(io.sink)? == 0);
+            return Ok(quiet && crate::sys::sockctl::queued_out(io.sink)? == 0);
         }
         let Some(marker) = self.fence else {
             self.fence = Some(io.kernel.fence(io.sink_cookie)?);
