@@ -5,6 +5,7 @@
     unsafe_code,
     reason = "helpers of the kernel, and symbols in the sections that the loader looks for"
 )]
+#![expect(clippy::needless_pass_by_value, reason = "the context is handed to a program by value")]
 
 use aya_ebpf::bindings::sk_action::SK_PASS;
 use aya_ebpf::helpers::bpf_get_socket_cookie;
