@@ -12,6 +12,7 @@
     reason = "helpers of the kernel, atomic instructions, and symbols in the sections that the loader looks for"
 )]
 #![expect(internal_features, reason = "the atomic operations of core do not exist for this target")]
+#![expect(clippy::needless_pass_by_value, reason = "the context is handed to a program by value")]
 
 mod atomic;
 mod maps;

@@ -125,11 +125,17 @@ impl std::fmt::Display for Verdict {
 
 #[cfg(test)]
 mod tests {
+    use aya::EbpfError;
+    use aya::maps::MapError;
+
     use super::*;
 
     #[test]
     fn what_is_forbidden_is_no_refusal() {
-        let failed = |code| ProgramError::IOError(io::Error::from_raw_os_error(code));
+        let failed = |code| {
+            let io_error = io::Error::from_raw_os_error(code);
+            EbpfError::MapError(MapError::CreateError { name: "FLOWS".to_owned(), io_error })
+        };
         assert!(is_forbidden(&failed(rustix::io::Errno::PERM.raw_os_error())));
         assert!(!is_forbidden(&failed(rustix::io::Errno::ACCESS.raw_os_error())));
     }

@@ -1,12 +1,13 @@
 //! What building for the kernel needs beyond the rest: a compiler for BPF, its LLVM, and a linker made with that.
 
-use std::path::PathBuf;
+use std::env;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
 
 use super::{linker, packages};
 use crate::cmd::Cmd;
-use crate::ebpf::toolchain::{self, OLDEST, Toolchain};
+use crate::ebpf::toolchain::{self, Kind, OLDEST, Toolchain};
 use crate::workspace::Workspace;
 
 /// Debian's compiler for browsers, newer than the release's own, and `core` for BPF. It is /usr/bin/rustc, and
@@ -35,6 +36,9 @@ pub(crate) fn bpf_tools(workspace: &Workspace) -> anyhow::Result<BpfTools> {
             choose().map_err(|why| anyhow::anyhow!(no_compiler(&why)))?
         }
     };
+    if let Kind::Distribution { rustc } = &toolchain.kind {
+        warn_of_order(rustc);
+    }
     let prefix = llvm(toolchain.llvm)?;
     let linker = linker::linker(workspace, toolchain.llvm, &prefix)?;
     Ok(BpfTools { toolchain, llvm: prefix, linker })
@@ -43,6 +47,21 @@ pub(crate) fn bpf_tools(workspace: &Workspace) -> anyhow::Result<BpfTools> {
 fn choose() -> Result<Toolchain, Vec<String>> {
     let found = toolchain::find(|llvm| llvm_prefix(llvm).is_some());
     toolchain::choose(&found, |llvm| linker::LLVM.contains(&llvm))
+}
+
+/// rustup's cargo takes the first `rustc` of PATH, and where /usr/bin precedes rustup's directory a package that
+/// is there for the object alone would build everything.
+fn warn_of_order(distributions: &Path) {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let first = |name: &str| env::split_paths(&path).map(|it| it.join(name)).find(|it| it.exists());
+    let (Some(rustc), Some(cargo)) = (first("rustc"), first("cargo")) else { return };
+    let is_distributions = rustc.canonicalize().ok() == distributions.canonicalize().ok();
+    if is_distributions && rustc.parent() != cargo.parent() {
+        let (rustc, cargo) = (rustc.display(), cargo.display());
+        eprintln!(
+            "warning: {rustc} precedes {cargo} in PATH and compiles everything: put rustup's directory first"
+        );
+    }
 }
 
 fn no_compiler(why: &[String]) -> String {

@@ -12,7 +12,7 @@ fn object(architecture: Architecture, sections: &[(&str, &[u8])], maps: &[&str])
         let section = object.add_section(Vec::new(), (*name).into(), SectionKind::ReadOnlyData);
         object.append_section_data(section, data, 8);
     }
-    let mut symbol = |object: &mut Object<'_>, name: &str, kind, section, size| {
+    let symbol = |object: &mut Object<'_>, name: &str, kind, section, size| {
         object.add_symbol(Symbol {
             name: name.into(),
             value: 0,
