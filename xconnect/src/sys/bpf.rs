@@ -72,8 +72,7 @@ impl<K: Pod, V: Pod> Map<K, V> {
         };
         // SAFETY: the kernel reads one key and at most one value, whose sizes are those of the map's (checked by
         // `new`, which got them from the kernel); all outlive the call, and none has padding (`Pod`).
-        let result =
-            unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut entry, size_of::<Entry>()) };
+        let result = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut entry, size_of::<Entry>()) };
         if result == 0 { Ok(()) } else { Err(Error::last_os_error()) }
     }
 }

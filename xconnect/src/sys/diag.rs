@@ -90,7 +90,8 @@ impl DiagSocket {
         // The kernel answers within the call (`netlink_unicast_kernel`), so that nothing has to be waited for.
         for _ in 0..STALE {
             let mut bytes = [0; ANSWER];
-            let received = retry_on_intr(|| rustix::net::recv(&self.netlink, &mut bytes[..], RecvFlags::TRUNC));
+            let received =
+                retry_on_intr(|| rustix::net::recv(&self.netlink, &mut bytes[..], RecvFlags::TRUNC));
             let (_, len) = match received {
                 // An answer to a former request was lost for want of memory; ours comes after it.
                 Err(rustix::io::Errno::NOBUFS) => continue,

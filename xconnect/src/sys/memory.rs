@@ -1,5 +1,8 @@
 //! Memory from mmap(2): what the kernel and we both change, and what goes back to the kernel once it was read.
-#![expect(unsafe_code, reason = "mmap(2) gives raw memory, and a type must promise that any bytes are its value")]
+#![expect(
+    unsafe_code,
+    reason = "mmap(2) gives raw memory, and a type must promise that any bytes are its value"
+)]
 
 use std::fs::File;
 use std::io::{self, Read};
