@@ -17,7 +17,5 @@ pub(crate) unsafe fn swap(word: *mut u64, value: u64) -> u64 {
 /// Replaces `old` by `new`; gives whether it was `old`.
 #[inline(always)]
 pub(crate) unsafe fn replace(word: *mut u64, old: u64, new: u64) -> bool {
-    unsafe {
-        atomic_cxchg::<u64, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(word, old, new).1
-    }
+    unsafe { atomic_cxchg::<u64, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(word, old, new).1 }
 }

@@ -76,7 +76,9 @@ unsafe fn lock(gate: *mut Gate, thread: u64) -> bool {
         let holder = unsafe { core::ptr::read_volatile(&raw const (*gate).inside) };
         let own = holder == thread | EMPTY;
         let given_up = holder & EMPTY != 0 && look >= GRACE;
-        if (holder == 0 || own || given_up) && unsafe { atomic::replace(&raw mut (*gate).inside, holder, thread) } {
+        if (holder == 0 || own || given_up)
+            && unsafe { atomic::replace(&raw mut (*gate).inside, holder, thread) }
+        {
             return true;
         }
         for _ in 0..PAUSE {

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use xconnect::mesh::{self, Config, GraphFrom};
+use xconnect::mesh::{self, Config, GraphFrom, KernelOptions};
 use xconnect::program::{log_to_stderr, seconds};
 
 /// The mesh: plants sockets into containers and carries what goes through them.
@@ -39,6 +39,12 @@ struct Args {
     /// Relay threads [default: one per processor, four at most]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     workers: Option<u16>,
+    /// Load this eBPF object instead of the one that is part of the program
+    #[arg(long, value_name = "FILE")]
+    bpf_object: Option<PathBuf>,
+    /// Directions of connections that can go through the kernel at once; 0: everything goes through user space
+    #[arg(long, default_value_t = 16384, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1_048_576))]
+    kernel_flows: u32,
     /// Say more; twice: everything (RUST_LOG overrides)
     #[arg(short, long, action = clap::ArgAction::Count)]
     verbose: u8,
@@ -66,6 +72,7 @@ impl Args {
             fdstore,
             drain: Duration::from_secs_f64(self.drain),
             workers: self.workers.map(usize::from),
+            kernel: KernelOptions { object: self.bpf_object, flows: self.kernel_flows },
         }
     }
 }

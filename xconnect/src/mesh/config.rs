@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::offload::KernelOptions;
+
 /// Where the graph comes from.
 #[derive(Debug, Clone)]
 pub enum GraphFrom {
@@ -32,4 +34,6 @@ pub struct Config {
     pub drain: Duration,
     /// Relay threads; `None`: one per processor, four at most.
     pub workers: Option<usize>,
+    /// The path through the kernel.
+    pub kernel: KernelOptions,
 }

@@ -23,6 +23,7 @@ use super::latest::Latest;
 use super::ledger::Ledger;
 use super::leftovers::{self, Leftovers};
 use super::limiter::limited;
+use super::offload::Offload;
 use super::own::OwnSockets;
 use super::providers::{Provider, Providers, Sight};
 use crate::graph::wire::Status;
@@ -39,6 +40,7 @@ pub(super) struct Shared {
     pub(super) fdstore: FdStore,
     pub(super) board: Arc<Board>,
     pub(super) workers: Workers,
+    pub(super) offload: Arc<Offload>,
     pub(super) budget: Arc<FdBudget>,
     /// How long connections may go on after a request to stop.
     pub(super) drain: Duration,

@@ -26,21 +26,10 @@ mod server;
 mod source;
 
 pub(crate) use crate::api::error::chain;
-use crate::graph::{Forward, Link};
 
 pub use crate::sys::limits::prepare_process;
 pub use config::{Config, GraphFrom};
 pub use limiter::Limiter;
+pub use offload::KernelOptions;
 pub use own::OwnSockets;
 pub use run::{Error, run};
-
-/// Why bytes of a link that could go through the kernel go through user space.
-const WITHOUT_EBPF: &str = "built without eBPF";
-
-/// Why a link's bytes take the path through user space; `None` where nothing else was asked for.
-fn path_reason(link: &Link) -> Option<String> {
-    match link.unix.forward {
-        Forward::User => None,
-        Forward::Kernel | Forward::Auto => Some(WITHOUT_EBPF.to_owned()),
-    }
-}

@@ -16,6 +16,7 @@ use super::inject::{self, Watcher};
 use super::ledger::{self, Ledger};
 use super::leftovers::{self, Leftovers};
 use super::link::Shared;
+use super::offload::Offload;
 use super::own::OwnSockets;
 use super::providers::Providers;
 use super::reconcile::Reconciler;
@@ -75,6 +76,7 @@ pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), 
     let _lock = InstanceLock::acquire(&config.run_dir.join("pv-xconnect.lock"))?;
     let ledger = Ledger::open(&config.run_dir.join("xconnect-state.json"))?;
     let status = server::bind(&config.status_socket)?;
+    let offload = Arc::new(Offload::start(&config.kernel));
     let workers = Workers::start(config.workers.unwrap_or_else(Workers::default_count))?;
     let watcher = Arc::new(Watcher::new().map_err(Error::Watcher)?);
     let containers = Arc::new(Containers::default());
@@ -102,12 +104,13 @@ pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), 
         fdstore,
         board: Arc::clone(&board),
         workers,
+        offload: Arc::clone(&offload),
         budget: FdBudget::from_limit(RESERVED),
         drain: config.drain,
     });
     let (outlet, mut graphs, health) = Outlet::new();
     let (serving, end_of_serving) = stop_channel();
-    let view = View::new(board, health, Arc::clone(&shared.budget)).map_err(Error::Namespace)?;
+    let view = View::new(board, health, Arc::clone(&shared.budget), offload).map_err(Error::Namespace)?;
     tasks.spawn(server::serve(status, view, end_of_serving));
     tasks.spawn(source::follow(config.graph.clone(), outlet));
 

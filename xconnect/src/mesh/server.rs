@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use super::board::{Board, Place};
 use super::edge::FdBudget;
 use super::metrics;
+use super::offload::{Features, Offload};
 use super::source::Health;
 use crate::api::error::ApiError;
 use crate::api::server::{
@@ -31,6 +32,7 @@ pub(super) struct View {
     board: Arc<Board>,
     health: watch::Receiver<Health>,
     budget: Arc<FdBudget>,
+    offload: Arc<Offload>,
     started: Instant,
     host: NamespaceId,
 }
@@ -62,7 +64,22 @@ struct Descriptors {
 #[derive(Serialize)]
 struct KernelPath {
     available: bool,
-    reason: &'static str,
+    reason: Option<String>,
+    flows: Option<u32>,
+    refuses_rights: Option<bool>,
+    traced: Option<bool>,
+}
+
+impl KernelPath {
+    fn of(offload: &Offload) -> Self {
+        let (reason, flows, features) = match offload.path() {
+            Ok(path) => (None, Some(path.flows()), Some(path.features())),
+            Err(reason) => (Some(reason.to_owned()), None, None),
+        };
+        let (refuses_rights, traced) =
+            features.map(|Features { refuses_rights, traced }| (refuses_rights, traced)).unzip();
+        Self { available: flows.is_some(), reason, flows, refuses_rights, traced }
+    }
 }
 
 impl View {
@@ -72,9 +89,10 @@ impl View {
         board: Arc<Board>,
         health: watch::Receiver<Health>,
         budget: Arc<FdBudget>,
+        offload: Arc<Offload>,
     ) -> io::Result<Self> {
         let host = NamespaceId::mount_of("self")?;
-        Ok(Self { board, health, budget, started: Instant::now(), host })
+        Ok(Self { board, health, budget, offload, started: Instant::now(), host })
     }
 
     fn status(&self) -> Status {
@@ -90,26 +108,30 @@ impl View {
             graph: GraphStatus { source: health.mode, received: health.received, error: health.error },
             links,
             descriptors: Descriptors { used: self.budget.used(), limit: self.budget.capacity() },
-            kernel_path: KernelPath { available: false, reason: super::WITHOUT_EBPF },
+            kernel_path: KernelPath::of(&self.offload),
         }
     }
 
     fn links(&self) -> Vec<LinkEntry> {
         let revision = self.board.revision();
-        self.board.all().iter().map(|place| entry(place, revision.as_deref())).collect()
+        self.board.all().iter().map(|place| entry(place, &self.offload, revision.as_deref())).collect()
     }
 }
 
-fn entry(place: &Place, revision: Option<&str>) -> LinkEntry {
+fn entry(place: &Place, offload: &Offload, revision: Option<&str>) -> LinkEntry {
     let link = place.link();
     let standing = place.standing();
+    let (path, path_reason) = match offload.decide(&link) {
+        Ok(_) => (wire::Path::Kernel, None),
+        Err(reason) => (wire::Path::User, reason),
+    };
     LinkEntry {
         status: Some(standing.status),
         reason: standing.reason,
-        path: (standing.status == wire::Status::Up).then_some(if link.unix.forward != crate::graph::Forward::User && crate::mesh::offload::global().is_some() {wire::Path::Kernel} else {wire::Path::User}),
+        path: (standing.status == wire::Status::Up).then_some(path),
         since: Some(rfc3339(standing.since)),
         counters: Some(metrics::counters(&place.counters.snapshot())),
-        path_reason: super::path_reason(&link),
+        path_reason,
         ..LinkEntry::desired(&link, revision)
     }
 }

@@ -4,9 +4,13 @@
 //! use rustix through here only when the call needs an invariant of ours (per-thread ids, descriptors
 //! with their bytes).
 
+#[cfg(feature = "mesh")]
+pub mod bpf;
 pub mod cred;
+pub mod diag;
 pub mod fs;
 pub mod limits;
+pub mod memory;
 pub mod peer;
 pub mod pidfd;
 pub mod process;
@@ -14,4 +18,5 @@ pub mod procfs;
 pub mod register;
 pub mod scm;
 pub mod session;
+pub mod sockctl;
 pub mod socket;

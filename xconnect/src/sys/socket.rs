@@ -8,6 +8,8 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, sockopt};
 
+pub use super::sockctl::{queued_out, refuse_rights};
+
 /// Accepts a connection: non-blocking, close-on-exec.
 ///
 /// # Errors
@@ -82,6 +84,30 @@ pub fn grow_send_buffer(socket: BorrowedFd<'_>, bytes: usize) -> Result<()> {
     Ok(())
 }
 
+/// Size of the send buffer as the kernel accounts for it: with its overhead, twice what was asked for (socket(7)).
+///
+/// # Errors
+/// Those of getsockopt(2).
+pub fn send_buffer(socket: BorrowedFd<'_>) -> Result<usize> {
+    Ok(sockopt::socket_send_buffer_size(socket)?)
+}
+
+/// Makes the send buffer as long as [`send_buffer`] is to say, larger or smaller, above the system's limit too.
+///
+/// # Errors
+/// `EPERM` without `CAP_NET_ADMIN`.
+pub fn force_send_buffer(socket: BorrowedFd<'_>, bytes: usize) -> Result<()> {
+    Ok(sockopt::set_socket_send_buffer_size_force(socket, bytes.div_ceil(2))?)
+}
+
+/// A number that no other socket on this host has or had since it was booted (`SO_COOKIE`).
+///
+/// # Errors
+/// Those of getsockopt(2).
+pub fn cookie(socket: BorrowedFd<'_>) -> Result<u64> {
+    Ok(sockopt::socket_cookie(socket)?)
+}
+
 /// Whether the read that just returned 0 on a `SOCK_SEQPACKET` socket was a message without bytes rather
 /// than the end: with `SO_PASSCRED` a message always has something for the control buffer.
 ///
@@ -123,15 +149,51 @@ pub fn at_mark(socket: BorrowedFd<'_>) -> Result<bool> {
     super::scm::at_mark(socket)
 }
 
-/// stub
-pub fn cookie(_s: BorrowedFd<'_>) -> Result<u64> {
-    Ok(0)
-}
-/// stub
-pub fn refuse_rights(_s: BorrowedFd<'_>) -> Result<()> {
-    Ok(())
-}
-/// stub
-pub fn queued_out(_s: BorrowedFd<'_>) -> Result<usize> {
-    Ok(0)
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn a_send_buffer_is_read_and_forced() {
+        let (a, _b) = UnixStream::pair().unwrap();
+        match force_send_buffer(a.as_fd(), 16 << 20) {
+            Ok(()) => assert_eq!(send_buffer(a.as_fd()).unwrap(), 16 << 20),
+            Err(error) => assert_eq!(error.raw_os_error(), Some(libc::EPERM)),
+        }
+    }
+
+    #[test]
+    fn what_is_queued_is_seen_until_it_is_read() {
+        let (mut a, b) = UnixStream::pair().unwrap();
+        assert_eq!(queued_out(a.as_fd()).unwrap(), 0);
+        a.write_all(b"12345").unwrap();
+        assert!(queued_out(a.as_fd()).unwrap() >= 5);
+        assert_eq!(waiting(b.as_fd()).unwrap(), 5);
+        receive_plain(b.as_fd(), &mut [0; 8]).unwrap();
+        assert_eq!(queued_out(a.as_fd()).unwrap(), 0);
+    }
+
+    #[test]
+    fn descriptors_are_refused_where_the_kernel_can() {
+        let (a, b) = UnixStream::pair().unwrap();
+        match refuse_rights(b.as_fd()) {
+            Ok(()) => {
+                let file = std::fs::File::open("/dev/null").unwrap().into();
+                let sent = super::super::scm::send(a.as_fd(), b"x", &[file], None);
+                assert_eq!(sent.unwrap_err().raw_os_error(), Some(libc::EPERM));
+                assert_eq!(waiting(b.as_fd()).unwrap(), 0);
+            }
+            Err(error) => assert_eq!(error.raw_os_error(), Some(libc::ENOPROTOOPT)),
+        }
+    }
+
+    #[test]
+    fn cookies_are_of_one_socket_each() {
+        let (a, b) = UnixStream::pair().unwrap();
+        assert_ne!(cookie(a.as_fd()).unwrap(), cookie(b.as_fd()).unwrap());
+        assert_eq!(cookie(a.as_fd()).unwrap(), cookie(a.try_clone().unwrap().as_fd()).unwrap());
+    }
 }

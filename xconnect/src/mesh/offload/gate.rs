@@ -6,28 +6,44 @@ use crate::sys::memory::shared_struct;
 use xconnect_common::{EMPTY, Gate, REDIRECT, USER};
 
 shared_struct! {
-    /// [`Gate`], word by word.
+    /// [`Gate`], word by word: what is changed by the programs too. An element of the mapped array.
     #[derive(Debug, Default)]
-    align(128) pub(in crate::mesh) struct AtomicGate {
-    word: AtomicU64,
-    messages: AtomicU64,
-    fallen: AtomicU64,
-    stranded: AtomicU64,
-    inside: AtomicU64,
-    entries: AtomicU64,
-    overlaps: AtomicU64,
-    armed: AtomicU64,
-    delivered: AtomicU64,
-    reserved: [AtomicU64; 7],
+    align(128) pub(crate) struct AtomicGate {
+        /// Mode and bytes.
+        pub(in crate::mesh) word: AtomicU64,
+        /// Socket buffers.
+        pub(in crate::mesh) messages: AtomicU64,
+        /// Bytes held instead of redirected.
+        pub(in crate::mesh) fallen: AtomicU64,
+        /// Bytes neither redirected nor held.
+        pub(in crate::mesh) stranded: AtomicU64,
+        /// Who is between queueing and handing on.
+        pub(in crate::mesh) inside: AtomicU64,
+        /// How often somebody was.
+        pub(in crate::mesh) entries: AtomicU64,
+        /// How often two were.
+        pub(in crate::mesh) overlaps: AtomicU64,
+        /// Whether this is kept.
+        pub(in crate::mesh) armed: AtomicU64,
+        /// Bytes sent on the sink.
+        pub(in crate::mesh) delivered: AtomicU64,
+        reserved: [AtomicU64; 7],
     }
 }
 
-const _: () = assert!(size_of::<AtomicGate>() == size_of::<Gate>());
-const _: () = assert!(align_of::<AtomicGate>() == align_of::<Gate>());
-const _: () = assert!(
-    std::mem::offset_of!(AtomicGate, inside) == std::mem::offset_of!(Gate, inside)
-        && std::mem::offset_of!(AtomicGate, delivered) == std::mem::offset_of!(Gate, delivered)
-);
+const _: () = {
+    use std::mem::offset_of;
+    assert!(size_of::<AtomicGate>() == size_of::<Gate>() && align_of::<AtomicGate>() == align_of::<Gate>());
+    assert!(offset_of!(AtomicGate, word) == offset_of!(Gate, word));
+    assert!(offset_of!(AtomicGate, messages) == offset_of!(Gate, messages));
+    assert!(offset_of!(AtomicGate, fallen) == offset_of!(Gate, fallen));
+    assert!(offset_of!(AtomicGate, stranded) == offset_of!(Gate, stranded));
+    assert!(offset_of!(AtomicGate, inside) == offset_of!(Gate, inside));
+    assert!(offset_of!(AtomicGate, entries) == offset_of!(Gate, entries));
+    assert!(offset_of!(AtomicGate, overlaps) == offset_of!(Gate, overlaps));
+    assert!(offset_of!(AtomicGate, armed) == offset_of!(Gate, armed));
+    assert!(offset_of!(AtomicGate, delivered) == offset_of!(Gate, delivered));
+};
 
 impl AtomicGate {
     /// Everything at 0: hold mode, not armed.

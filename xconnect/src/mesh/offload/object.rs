@@ -1,5 +1,4 @@
 //! The eBPF object that was embedded when this program was built; the crate's build script says which.
-#![cfg_attr(not(test), expect(dead_code, reason = "what loads it is not part of this build yet"))]
 
 /// ELF is read in place, as structures with fields of 64 bits.
 #[repr(C, align(8))]

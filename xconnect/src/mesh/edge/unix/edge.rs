@@ -44,7 +44,7 @@ pub struct EdgeSpec {
     /// The provider promises a plain protocol: no descriptors, no half-close while the other side streams.
     pub plain: bool,
     /// Hands connections to the kernel.
-    pub kernel: Option<Arc<KernelPath>>,
+    pub(crate) kernel: Option<Arc<KernelPath>>,
 }
 
 /// Where the provider is.

@@ -1,0 +1,161 @@
+//! Whether the kernel does what the path is made of: a connection between sockets of our own, within a second
+//! or so.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use xconnect_common::{Flow, MARKER_LEN, REDIRECT, Traced};
+
+use super::super::unavailable::Unavailable;
+use super::{Features, KernelPath, NO_SLOT, cookie, marker_bytes};
+use crate::sys::diag::DiagSocket;
+use crate::sys::{scm, socket};
+
+/// Most that each step may take; a few microseconds are usual.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+type Result<T> = std::result::Result<T, Unavailable>;
+
+/// The sockets of one flow: sender and source, sink and receiver, the hold pair.
+struct Flowing<'a> {
+    path: &'a KernelPath,
+    slot: u32,
+    sender: UnixStream,
+    source: UnixStream,
+    sink: UnixStream,
+    receiver: UnixStream,
+    hold: UnixStream,
+    held: UnixStream,
+}
+
+/// Tries each step of a flow's life.
+pub(super) fn run(path: &KernelPath) -> Result<Features> {
+    let flow = Flowing::new(path)?;
+    flow.find_peer()?;
+    flow.hand_over().map_err(|error| failed("a flow cannot be put into the maps", &error))?;
+    flow.hold()?;
+    flow.redirect()?;
+    flow.fence()?;
+    let traced = path.features.traced && flow.traced();
+    if path.features.traced && !traced {
+        tracing::info!("the kernel's tracepoints for sockets do not tell what they should");
+    }
+    Ok(Features { refuses_rights: refuses_rights()?, traced })
+}
+
+fn failed(what: &str, error: &dyn std::fmt::Display) -> Unavailable {
+    Unavailable::NotForwarding(format!("{what}: {error}"))
+}
+
+fn pair() -> Result<(UnixStream, UnixStream)> {
+    let pair = UnixStream::pair().and_then(|(a, b)| {
+        for end in [&a, &b] {
+            end.set_read_timeout(Some(PATIENCE))?;
+            end.set_write_timeout(Some(PATIENCE))?;
+        }
+        Ok((a, b))
+    });
+    pair.map_err(|error| Unavailable::call("make a pair of sockets", error))
+}
+
+/// Reads these bytes, and no others.
+fn expect(mut from: &UnixStream, bytes: &[u8], what: &str) -> Result<()> {
+    let mut read = vec![0; bytes.len()];
+    match from.read_exact(&mut read) {
+        Ok(()) if read == bytes => Ok(()),
+        Ok(()) => Err(failed(what, &"other bytes came")),
+        Err(error) => Err(failed(what, &error)),
+    }
+}
+
+impl<'a> Flowing<'a> {
+    fn new(path: &'a KernelPath) -> Result<Self> {
+        let ((sender, source), (sink, receiver), (hold, held)) = (pair()?, pair()?, pair()?);
+        Ok(Self { path, slot: path.count, sender, source, sink, receiver, hold, held })
+    }
+
+    /// The sender of a real flow is in another process: its cookie must be found from the source.
+    fn find_peer(&self) -> Result<()> {
+        let found = DiagSocket::open().and_then(|diag| diag.peer_cookie(self.source.as_fd()));
+        match found {
+            Ok(found) if found == Some(cookie(&self.sender)?) => Ok(()),
+            Ok(_) => Err(failed("a socket's peer is not found", &"sock_diag tells another one")),
+            Err(error) => Err(failed("a socket's peer is not found (sock_diag, UNIX_DIAG)", &error)),
+        }
+    }
+
+    fn hand_over(&self) -> std::io::Result<()> {
+        let path = self.path;
+        let [sender, source, sink, hold] =
+            [&self.sender, &self.source, &self.sink, &self.hold].map(|it| socket::cookie(it.as_fd()));
+        let (sender, source, sink, hold) = (sender?, source?, sink?, hold?);
+        path.add_target(sink, self.sink.as_fd())?;
+        path.add_target(hold, self.hold.as_fd())?;
+        path.add_flow(sender, &Flow { sink, hold, slot: self.slot, reserved: 0 })?;
+        path.trace(source, &Traced { source_slot: self.slot, sink_slot: NO_SLOT })?;
+        path.trace(sink, &Traced { source_slot: NO_SLOT, sink_slot: self.slot })?;
+        path.gate(self.slot).armed.store(1, Ordering::SeqCst);
+        path.add_source(source, self.source.as_fd())
+    }
+
+    fn write(&self, bytes: &[u8]) -> Result<()> {
+        (&self.sender).write_all(bytes).map_err(|error| failed("a socket in a map takes no bytes", &error))
+    }
+
+    fn hold(&self) -> Result<()> {
+        const BYTES: &[u8] = b"hold";
+        self.write(BYTES)?;
+        expect(&self.held, BYTES, "bytes are not held")?;
+        let word = &self.path.gate(self.slot).word;
+        word.compare_exchange(BYTES.len() as u64, REDIRECT, Ordering::SeqCst, Ordering::SeqCst)
+            .map(drop)
+            .map_err(|word| failed("bytes are miscounted", &format_args!("{word:#x}")))
+    }
+
+    fn redirect(&self) -> Result<()> {
+        self.write(b"redirect")?;
+        expect(&self.receiver, b"redirect", "bytes are not redirected")
+    }
+
+    fn fence(&self) -> Result<()> {
+        let what = "a marker does not come back";
+        let marker = self.path.fence(cookie(&self.sink)?).map_err(|error| failed(what, &error))?;
+        let bytes: [u8; MARKER_LEN] = marker_bytes(&marker);
+        expect(&self.sink, &bytes, what)
+    }
+
+    /// The marker has come: so all bytes before it were counted, and nobody is inside.
+    fn traced(&self) -> bool {
+        let gate = self.path.gate(self.slot);
+        let (inside, entries) = (gate.inside.load(Ordering::SeqCst), gate.entries.load(Ordering::SeqCst));
+        let delivered = gate.delivered.load(Ordering::SeqCst);
+        tracing::debug!(inside, entries, delivered, "traced in the self-test");
+        inside == 0 && entries == 2 && delivered == b"redirect".len() as u64
+    }
+}
+
+impl Drop for Flowing<'_> {
+    fn drop(&mut self) {
+        for socket in [&self.sender, &self.source, &self.sink] {
+            if let Ok(cookie) = socket::cookie(socket.as_fd()) {
+                self.path.remove_flow(cookie);
+                self.path.forget(cookie);
+            }
+        }
+    }
+}
+
+/// Whether descriptors sent to a socket that refuses them fail where they are sent.
+fn refuses_rights() -> Result<bool> {
+    let (sender, refusing) = pair()?;
+    if socket::refuse_rights(refusing.as_fd()).is_err() {
+        return Ok(false);
+    }
+    let null = File::open("/dev/null").map_err(|error| Unavailable::call("open /dev/null", error))?;
+    let sent = scm::send(sender.as_fd(), b"x", &[null.into()], None);
+    Ok(sent.is_err_and(|error| error.raw_os_error() == Some(libc::EPERM)))
+}
