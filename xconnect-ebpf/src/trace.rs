@@ -37,7 +37,7 @@ unsafe fn read<T>(sock: *const u8, offset: u64) -> Option<T> {
 /// `trace_sk_data_ready(sk)`: in the sender's thread, with a verdict at the entry of its handler (before
 /// a socket buffer is taken from the queue) and again once the buffer was handed on.
 #[raw_tracepoint(tracepoint = "sk_data_ready")]
-pub fn data_ready(ctx: RawTracePointContext) -> i32 {
+fn data_ready(ctx: RawTracePointContext) -> i32 {
     let sock: *const u8 = ctx.arg(0);
     let Some(gate) = traced(sock).and_then(|traced| GATES.get_ptr_mut(traced.source_slot)) else {
         return 0;
@@ -90,7 +90,7 @@ unsafe fn lock(gate: *mut Gate, thread: u64) -> bool {
 
 /// `trace_sock_send_length(sk, ret, flags)`: after each send on a socket, the kernel's own included.
 #[raw_tracepoint(tracepoint = "sock_send_length")]
-pub fn sent(ctx: RawTracePointContext) -> i32 {
+fn sent(ctx: RawTracePointContext) -> i32 {
     let sent: i32 = ctx.arg(1);
     if sent > 0
         && let Some(gate) = traced(ctx.arg(0)).and_then(|traced| GATES.get_ptr_mut(traced.sink_slot))

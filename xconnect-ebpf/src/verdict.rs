@@ -17,7 +17,7 @@ const EGRESS: u64 = 0;
 /// Decides for one socket buffer. `SK_PASS` after a redirect means: go where it was redirected to; without
 /// one: stay with the source, where user space can read it. Nothing is ever dropped.
 #[stream_verdict]
-pub fn verdict(ctx: SkBuffContext) -> u32 {
+fn verdict(ctx: SkBuffContext) -> u32 {
     // The cookie of the sender: the buffer is still charged to it.
     let sender = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
     if sender == fence_cookie() {

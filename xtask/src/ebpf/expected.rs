@@ -1,7 +1,11 @@
 //! What the object must hold, no less and no more: the one list that `xconnect-ebpf` is checked against.
 
 /// Programs, as section and function.
-pub(super) const PROGRAMS: [(&str, &str); 1] = [("sk_skb/stream_verdict", "verdict")];
+pub(super) const PROGRAMS: [(&str, &str); 3] = [
+    ("sk_skb/stream_verdict", "verdict"),
+    ("raw_tp/sk_data_ready", "data_ready"),
+    ("raw_tp/sock_send_length", "sent"),
+];
 
-/// Maps; `AYA_LOGS` is the logger's.
-pub(super) const MAPS: [&str; 3] = ["AYA_LOGS", "FLOWS", "SOCKETS"];
+/// Maps.
+pub(super) const MAPS: [&str; 5] = ["FLOWS", "GATES", "SOURCES", "TARGETS", "TRACED"];
