@@ -1,0 +1,57 @@
+//! Each rule left out: the search finds what goes wrong, by a shortest way.
+
+use crate::explore::{Kind, explore};
+use crate::scenario::{Ending, Rule, Scenario};
+use crate::state::Broken;
+
+const ORDER: Kind = Kind::Broken(Broken::Order);
+const EARLY_END: Kind = Kind::Broken(Broken::EarlyEnd);
+const ONE: Scenario = Scenario { sends: [3, 0], ..Scenario::PLAIN };
+const TWO: Scenario = Scenario { sends: [2, 1], ..Scenario::PLAIN };
+const CLOSES: Scenario = Scenario { ending: Ending::Closes, ..ONE };
+
+#[track_caller]
+fn found(scenario: &Scenario, allowed: &[Kind]) {
+    let begin = std::time::Instant::now();
+    let report = explore(scenario);
+    let Some(violation) = report.violation else {
+        panic!("without {:?} nothing went wrong in {} states", scenario.without, report.states);
+    };
+    let trace = violation.trace.join("\n  ");
+    let length = violation.trace.len();
+    println!(
+        "without {:?}: {:?} after {length} steps ({} states, {:?}):\n  {trace}",
+        scenario.without, violation.kind, report.states, begin.elapsed()
+    );
+    assert!(allowed.contains(&violation.kind), "{:?}", violation.kind);
+}
+
+macro_rules! fault {
+    ($name:ident: $($rule:ident),+; $scenario:expr => $($kind:expr),+) => {
+        #[test]
+        fn $name() {
+            found(&Scenario { without: &[$(Rule::$rule),+], ..$scenario }, &[$($kind),+]);
+        }
+    };
+}
+
+fault!(no_hold_mode: HoldFirst; ONE => ORDER, Kind::Stall, Kind::Broken(Broken::LeftBehind));
+fault!(left_overs_ignored: LeftOversLookedFor; ONE => ORDER, Kind::Stall, Kind::Broken(Broken::LeftBehind));
+fault!(not_flushed: FlushedFirst; ONE => ORDER);
+fault!(count_not_compared: CountCompared; ONE => ORDER);
+fault!(read_without_the_lock: ReadUnderLock; ONE => ORDER);
+fault!(count_not_compared_again: CountComparedUnderLock; ONE => ORDER);
+fault!(no_lock_between_senders: OneByOne; TWO => ORDER);
+fault!(lock_given_back_where_the_queue_is_empty: LockedThroughPop; TWO => ORDER);
+fault!(lock_not_given_back_at_the_end: GivenBackAtEnd; TWO => Kind::Stall);
+fault!(own_lock_is_foreign: OwnLockKept; Scenario { parts: 2, ..ONE } => Kind::Stall);
+fault!(old_handler_is_an_entry: OldHandlerKnown; Scenario { parts: 2, sndbuf: 1, ..ONE } => Kind::Stall);
+fault!(old_handler_is_a_late_entry: OldHandlerKnownLate; Scenario { parts: 2, sndbuf: 1, ..ONE } => Kind::Stall);
+fault!(no_fence: Fence; CLOSES => EARLY_END);
+fault!(end_without_hold: EndOverHold; Scenario { ending: Ending::HalfCloses, ..TWO } => EARLY_END, ORDER);
+fault!(shut_before_the_hold_is_empty: HoldEmptied; CLOSES => EARLY_END);
+fault!(unhash_ignored: UnhashFollowed; Scenario { receiver_half_closes: true, ..ONE } => Kind::Stall);
+fault!(delivered_not_compared: DeliveredCompared; Scenario { receiver_half_closes: true, ..ONE } => ORDER, Kind::Stall);
+fault!(overlap_does_not_hold: OverlapHolds; Scenario { forced: true, ..TWO } => ORDER);
+fault!(overlap_not_looked_for: OverlapLookedFor; Scenario { forced: true, ..TWO } => ORDER);
+

@@ -1,0 +1,261 @@
+//! User space: the relay's steps, in the order of the decision.
+
+use crate::queue::MARKER;
+use crate::scenario::{Rule, Scenario};
+use crate::state::{At, Broken, Inside, Pc, State};
+use crate::steps::Steps;
+
+pub(crate) fn steps(state: &State, scenario: &Scenario, out: &mut Steps) {
+    match state.relay.pc {
+        Pc::User => user(state, scenario, out),
+        Pc::Armed => out.add("relay: source enters the map", *state, |next| {
+            next.verdict = true;
+            next.relay.pc = if scenario.keeps(Rule::HoldFirst) { Pc::Hold } else { Pc::Kernel };
+            next.gate.redirect = next.relay.pc == Pc::Kernel;
+        }),
+        Pc::Hold => hold(state, scenario, out),
+        Pc::Counted => out.add("relay: FIONREAD", *state, |next| {
+            let pass = next.source.is_empty() || !scenario.keeps(Rule::LeftOversLookedFor);
+            next.relay.pc = if pass { Pc::SeenEmpty } else { Pc::Hold };
+        }),
+        Pc::SeenEmpty => out.add("relay: exchanges hold for redirect", *state, |next| {
+            let same = next.gate.count == next.relay.read || !scenario.keeps(Rule::CountCompared);
+            next.relay.pc = if same { Pc::Kernel } else { Pc::Hold };
+            if same {
+                (next.gate.redirect, next.gate.count, next.relay.read) = (true, 0, 0);
+                next.relay.was_kernel = true;
+            }
+        }),
+        Pc::Locked => out.add("relay: compares the count again", *state, |next| {
+            let same = in_hold(next) == next.relay.read || !scenario.keeps(Rule::CountComparedUnderLock);
+            if same {
+                next.relay.pc = Pc::Reading;
+            } else {
+                unlock(next, scenario, Pc::Hold);
+            }
+        }),
+        Pc::Reading => reading(state, scenario, out),
+        Pc::Flushing => flushing(state, scenario, out),
+        Pc::Kernel | Pc::Ending | Pc::Draining | Pc::Fence | Pc::Fencing | Pc::FallingBack | Pc::Comparing => {
+            kernel(state, scenario, out);
+        }
+        Pc::Done | Pc::Cut => {}
+    }
+}
+
+fn user(state: &State, scenario: &Scenario, out: &mut Steps) {
+    if !state.source.is_empty() {
+        out.add("relay: reads the source", *state, read_source);
+    }
+    forward(state, scenario, out);
+    if state.ended && state.source.is_empty() && state.relay.memory.is_empty() {
+        out.add("relay: shuts the sink down", *state, shut);
+    }
+    if !state.ended && !state.sink_hangup {
+        out.add("relay: arms the gate", *state, |next| {
+            next.gate.armed = true;
+            next.relay.pc = Pc::Armed;
+        });
+    }
+}
+
+fn hold(state: &State, scenario: &Scenario, out: &mut Steps) {
+    if !state.hold.is_empty() {
+        out.add("relay: reads the hold pair", *state, |next| {
+            if let Some(buffer) = next.hold.pop() {
+                next.relay.memory.push(buffer);
+            }
+            next.relay.read += 1;
+            if next.gate.overlapped && scenario.keeps(Rule::OverlapLookedFor) {
+                cut(next);
+            }
+        });
+    }
+    forward(state, scenario, out);
+    if state.sink_hangup && !state.relay.tail {
+        out.add("relay: stays in user space", *state, |next| next.relay.tail = true);
+    }
+    let all_read = in_hold(state) == state.relay.read;
+    let flushed = state.relay.memory.is_empty() || !scenario.keeps(Rule::FlushedFirst);
+    let to_kernel = all_read && flushed && !state.relay.tail && !state.ended;
+    if to_kernel {
+        out.add("relay: has read all that was held", *state, |next| next.relay.pc = Pc::Counted);
+    }
+    let left_over = !state.source.is_empty() && all_read;
+    let lock = state.gate.inside == Inside::Nobody || !scenario.keeps(Rule::ReadUnderLock);
+    let early_end = state.ended && !scenario.keeps(Rule::HoldEmptied);
+    if (left_over || (state.ended && all_read)) && lock {
+        out.add("relay: takes the lock", *state, |next| {
+            if scenario.keeps(Rule::ReadUnderLock) {
+                next.gate.inside = Inside::User;
+            }
+            next.relay.ending = next.ended;
+            next.relay.pc = Pc::Locked;
+        });
+    }
+    if early_end {
+        out.add("relay: flushes", *state, |next| next.relay.pc = Pc::Flushing);
+    }
+}
+
+fn reading(state: &State, scenario: &Scenario, out: &mut Steps) {
+    if !state.source.is_empty() {
+        out.add("relay: reads the source under the lock", *state, |next| {
+            read_source(next);
+            next.relay.healed = true;
+        });
+        return;
+    }
+    out.add("relay: gives the lock back", *state, |next| {
+        let then = if next.relay.ending { Pc::Flushing } else { Pc::Hold };
+        unlock(next, scenario, then);
+    });
+}
+
+fn flushing(state: &State, scenario: &Scenario, out: &mut Steps) {
+    forward(state, scenario, out);
+    if state.relay.memory.is_empty() {
+        out.add("relay: shuts the sink down", *state, |next| {
+            if next.gate.overlapped && scenario.keeps(Rule::OverlapLookedFor) {
+                cut(next);
+            } else {
+                shut(next);
+            }
+        });
+    }
+}
+
+/// State Kernel, the end of it, and the way back to user space.
+fn kernel(state: &State, scenario: &Scenario, out: &mut Steps) {
+    let over_hold = scenario.keeps(Rule::EndOverHold);
+    match state.relay.pc {
+        Pc::Kernel => {
+            let fell = state.sink_hangup || !state.hold.is_empty();
+            if fell && scenario.keeps(Rule::UnhashFollowed) {
+                out.add("relay: wakes up, the sink left the map", *state, |next| next.relay.pc = Pc::FallingBack);
+            }
+            if state.ended {
+                out.add("relay: wakes up, the source has ended", *state, |next| {
+                    next.relay.pc = if over_hold { Pc::Ending } else { Pc::Fence };
+                });
+            }
+        }
+        Pc::Ending => exchange_back(state, Pc::Draining, out),
+        Pc::FallingBack => exchange_back(state, Pc::Comparing, out),
+        Pc::Draining if state.gate.inside == Inside::Nobody => {
+            out.add("relay: takes the lock and gives it back", *state, |next| next.relay.pc = Pc::Fence);
+        }
+        Pc::Fence if !scenario.keeps(Rule::Fence) => {
+            out.add("relay: goes on without a fence", *state, |next| fenced(next, scenario));
+        }
+        Pc::Fence => out.add("relay: writes the marker", *state, |next| {
+            if next.sink_in_map {
+                next.to_sink.push(MARKER);
+            }
+            next.relay.pc = Pc::Fencing;
+        }),
+        Pc::Fencing => {
+            if state.marker {
+                out.add("relay: reads the marker", *state, |next| fenced(next, scenario));
+            }
+            if state.sink_hangup {
+                let then = if over_hold { Pc::Comparing } else { Pc::FallingBack };
+                out.add("relay: waits for no marker, the sink left the map", *state, |next| next.relay.pc = then);
+            }
+        }
+        Pc::Comparing => comparing(state, scenario, out),
+        _ => {}
+    }
+}
+
+fn exchange_back(state: &State, then: Pc, out: &mut Steps) {
+    out.add("relay: exchanges redirect for hold", *state, |next| {
+        next.relay.redirected = next.gate.count;
+        (next.gate.redirect, next.gate.count) = (false, 0);
+        next.relay.pc = then;
+    });
+}
+
+/// All that was redirected before the marker was sent.
+fn fenced(next: &mut State, scenario: &Scenario) {
+    next.marker = false;
+    if scenario.keeps(Rule::EndOverHold) {
+        next.relay.pc = if scenario.keeps(Rule::Fence) { Pc::Comparing } else { Pc::Hold };
+        next.relay.tail = true;
+        return;
+    }
+    // The rule without the way over mode hold: what is held, what is queued, the end. In one step, so
+    // that nothing but the missing rule can be at fault.
+    while let Some(buffer) = next.hold.pop() {
+        next.relay.memory.push(buffer);
+    }
+    while let Some(buffer) = next.source.pop() {
+        next.relay.memory.push(buffer);
+    }
+    next.relay.pc = Pc::Flushing;
+}
+
+fn comparing(state: &State, scenario: &Scenario, out: &mut Steps) {
+    let expected = state.relay.redirected - state.gate.fallen.min(state.relay.redirected);
+    if state.gate.delivered == expected || !scenario.keeps(Rule::DeliveredCompared) {
+        out.add("relay: all that was redirected was delivered", *state, |next| {
+            next.relay.tail = true;
+            next.relay.pc = Pc::Hold;
+        });
+    } else if is_quiet(state) {
+        out.add("relay: something redirected was lost, cuts", *state, cut);
+    }
+}
+
+/// Nothing on its way to the sink any more: what the bounded wait before a cut stands for.
+fn is_quiet(state: &State) -> bool {
+    let on_its_way = |at| matches!(at, At::Redirecting | At::Falling | At::QueueingOnSink);
+    state.to_sink.is_empty() && !state.counting && !state.threads.iter().any(|thread| on_its_way(thread.at))
+}
+
+fn forward(state: &State, scenario: &Scenario, out: &mut Steps) {
+    if !state.relay.memory.is_empty() && state.unread < scenario.room {
+        out.add("relay: writes the sink", *state, |next| {
+            if let Some(buffer) = next.relay.memory.pop() {
+                next.deliver(buffer);
+            }
+        });
+    }
+}
+
+/// What has fallen to the hold pair in this mode.
+fn in_hold(state: &State) -> u8 {
+    state.gate.count + state.gate.fallen
+}
+
+fn read_source(next: &mut State) {
+    if let Some(buffer) = next.source.pop() {
+        next.relay.memory.push(buffer);
+    }
+}
+
+fn unlock(next: &mut State, scenario: &Scenario, then: Pc) {
+    next.relay.pc = then;
+    if next.gate.inside == Inside::User {
+        next.gate.inside = Inside::Nobody;
+    }
+    // Also an overlap of two senders before the lock was ours: one of them may still have an older buffer.
+    if next.gate.overlapped && scenario.keeps(Rule::OverlapLookedFor) {
+        cut(next);
+    }
+}
+
+fn shut(next: &mut State) {
+    next.shut = true;
+    next.relay.pc = Pc::Done;
+    if next.got != next.queued {
+        next.broken = Some(Broken::EarlyEnd);
+    }
+}
+
+fn cut(next: &mut State) {
+    next.relay.pc = Pc::Cut;
+    if !next.lost && !next.gate.overlapped {
+        next.broken = Some(Broken::CutWithoutReason);
+    }
+}
