@@ -53,10 +53,10 @@ pub(crate) fn explore(scenario: &Scenario) -> Report {
     }
     graph.starts.push(graph.edges.len());
     let hopeful = graph.can_reach(|index| seen.states[index].is_good(scenario));
-    let violation = hopeful.iter().position(|hopeful| !hopeful).map(|index| Violation {
-        kind: Kind::Stall,
-        trace: graph.trace(&seen.states, scenario, index),
-    });
+    let violation = hopeful
+        .iter()
+        .position(|hopeful| !hopeful)
+        .map(|index| Violation { kind: Kind::Stall, trace: graph.trace(&seen.states, scenario, index) });
     Report { states: seen.states.len(), violation, reached: seen.states }
 }
 

@@ -21,7 +21,10 @@ fn found(scenario: &Scenario, allowed: &[Kind]) {
     let length = violation.trace.len();
     println!(
         "without {:?}: {:?} after {length} steps ({} states, {:?}):\n  {trace}",
-        scenario.without, violation.kind, report.states, begin.elapsed()
+        scenario.without,
+        violation.kind,
+        report.states,
+        begin.elapsed()
     );
     assert!(allowed.contains(&violation.kind), "{:?}", violation.kind);
 }
@@ -35,6 +38,7 @@ macro_rules! fault {
     };
 }
 
+fault!(half_read: NothingHalfRead; ONE => Kind::Broken(Broken::Duplicate));
 fault!(no_hold_mode: HoldFirst; ONE => ORDER, Kind::Stall, Kind::Broken(Broken::LeftBehind));
 fault!(left_overs_ignored: LeftOversLookedFor; ONE => ORDER, Kind::Stall, Kind::Broken(Broken::LeftBehind));
 fault!(not_flushed: FlushedFirst; ONE => ORDER);
@@ -55,3 +59,34 @@ fault!(delivered_not_compared: DeliveredCompared; Scenario { receiver_half_close
 fault!(overlap_does_not_hold: OverlapHolds; Scenario { forced: true, ..TWO } => ORDER);
 fault!(overlap_not_looked_for: OverlapLookedFor; Scenario { forced: true, ..TWO } => ORDER);
 
+fault!(quiet_for_too_short: QuietLongEnough; Scenario { traced: false, ..ONE } => ORDER);
+fault!(not_quiet_again: QuietAgain; Scenario { traced: false, ..ONE } => ORDER);
+
+/// Without tracepoints nothing keeps two senders in order, in mode redirect as little as in mode hold.
+#[test]
+fn two_senders_without_tracepoints() {
+    found(&Scenario { traced: false, ..TWO }, &[ORDER]);
+}
+
+/// Decision 8 as it was first written, before this model.
+const FIRST_WRITTEN: &[Rule] = &[
+    Rule::LockedThroughPop,
+    Rule::GivenBackAtEnd,
+    Rule::OwnLockKept,
+    Rule::OldHandlerKnown,
+    Rule::OldHandlerKnownLate,
+    Rule::EndOverHold,
+    Rule::OverlapHolds,
+];
+
+/// One thread that queues its bytes between arming and the map's update keeps the lock for ever.
+#[test]
+fn first_written_rules_stall() {
+    found(&Scenario { sends: [1, 0], without: FIRST_WRITTEN, ..ONE }, &[Kind::Stall]);
+}
+
+/// Two threads, though the lock is there and nobody had to wait for long.
+#[test]
+fn first_written_rules_reorder() {
+    found(&Scenario { without: FIRST_WRITTEN, ..TWO }, &[ORDER]);
+}

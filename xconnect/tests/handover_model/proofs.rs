@@ -1,7 +1,7 @@
 //! The rules as they stand hold in every interleaving.
 
 use crate::explore::explore;
-use crate::scenario::{Ending, Scenario};
+use crate::scenario::{Ending, Rule, Scenario};
 use crate::state::{Pc, State};
 
 pub(crate) fn holds(name: &str, scenario: &Scenario) -> Vec<State> {
@@ -9,7 +9,12 @@ pub(crate) fn holds(name: &str, scenario: &Scenario) -> Vec<State> {
     let report = explore(scenario);
     println!("{name}: {} states, {:?}", report.states, begin.elapsed());
     if let Some(violation) = report.violation {
-        panic!("{name}: {:?} after {} steps:\n{}", violation.kind, violation.trace.len(), violation.trace.join("\n"));
+        panic!(
+            "{name}: {:?} after {} steps:\n{}",
+            violation.kind,
+            violation.trace.len(),
+            violation.trace.join("\n")
+        );
     }
     report.reached
 }
@@ -37,14 +42,23 @@ fn two_senders() {
     }
 }
 
+/// A thread may then wait for memory in the middle of a call, lock or no lock.
 #[test]
 fn large_messages_and_a_small_buffer() {
     for ending in ENDINGS {
         for sndbuf in [1, 2] {
-            for (sends, forced) in [([2, 0], false), ([1, 1], true)] {
-                holds("parts", &Scenario { sends, parts: 2, sndbuf, ending, forced, ..Scenario::PLAIN });
-            }
+            holds("large messages", &Scenario { sends: [3, 0], parts: 2, sndbuf, ending, ..Scenario::PLAIN });
         }
+    }
+}
+
+/// With two threads one may keep the lock while it waits for memory: the other one takes it by force.
+#[test]
+fn large_messages_of_two_senders() {
+    let ending = Ending::HalfCloses;
+    for sndbuf in [1, 2] {
+        let scenario = Scenario { sends: [1, 1], parts: 2, sndbuf, ending, forced: true, ..Scenario::PLAIN };
+        holds("large messages, two senders", &scenario);
     }
 }
 
@@ -53,17 +67,42 @@ fn receiver_half_closes() {
     for ending in ENDINGS {
         for sends in [[3, 0], [2, 1]] {
             let scenario = Scenario { sends, ending, receiver_half_closes: true, ..Scenario::PLAIN };
-            holds("receiver half-closes", &scenario);
+            let reached = holds("receiver half-closes", &scenario);
+            let through_kernel = |state: &&State| state.relay.was_kernel && state.relay.tail;
+            assert!(
+                reached.iter().filter(through_kernel).any(|state| state.is_good(&scenario) && state.got == 3)
+            );
+            assert!(reached.iter().any(|state| state.relay.pc == Pc::Cut));
         }
     }
 }
 
+/// The receiver sees nothing out of order even then; the connection ends loudly.
 #[test]
-fn forced() {
+fn lock_taken_by_force() {
+    for (ending, receiver_half_closes) in [(Ending::Waits, false), (Ending::HalfCloses, true)] {
+        let scenario =
+            Scenario { sends: [2, 1], ending, forced: true, receiver_half_closes, ..Scenario::PLAIN };
+        let reached = holds("lock by force", &scenario);
+        assert!(reached.iter().any(|state| state.relay.pc == Pc::Cut));
+    }
+}
+
+#[test]
+fn one_sender_without_tracepoints() {
     for ending in ENDINGS {
-        for receiver_half_closes in [false, true] {
-            let scenario = Scenario { sends: [2, 1], ending, forced: true, receiver_half_closes, ..Scenario::PLAIN };
-            holds("forced", &scenario);
-        }
+        holds("no tracepoints", &Scenario { traced: false, ending, ..Scenario::PLAIN });
+    }
+}
+
+/// What cannot be told apart without walking the stack ends loudly, not in a stall.
+#[test]
+fn a_late_old_handler_is_cut() {
+    let without = &[Rule::OldHandlerKnownLate];
+    for ending in ENDINGS {
+        let scenario =
+            Scenario { sends: [2, 0], parts: 2, sndbuf: 1, forced: true, ending, without, ..Scenario::PLAIN };
+        let reached = holds("late old handler", &scenario);
+        assert!(reached.iter().any(|state| state.relay.pc == Pc::Cut));
     }
 }

@@ -36,7 +36,13 @@ pub(crate) fn steps(state: &State, scenario: &Scenario, out: &mut Steps) {
         }),
         Pc::Reading => reading(state, scenario, out),
         Pc::Flushing => flushing(state, scenario, out),
-        Pc::Kernel | Pc::Ending | Pc::Draining | Pc::Fence | Pc::Fencing | Pc::FallingBack | Pc::Comparing => {
+        Pc::Kernel
+        | Pc::Ending
+        | Pc::Draining
+        | Pc::Fence
+        | Pc::Fencing
+        | Pc::FallingBack
+        | Pc::Comparing => {
             kernel(state, scenario, out);
         }
         Pc::Done | Pc::Cut => {}
@@ -47,11 +53,13 @@ fn user(state: &State, scenario: &Scenario, out: &mut Steps) {
     if !state.source.is_empty() {
         out.add("relay: reads the source", *state, read_source);
     }
+    read_half(state, out);
     forward(state, scenario, out);
     if state.ended && state.source.is_empty() && state.relay.memory.is_empty() {
         out.add("relay: shuts the sink down", *state, shut);
     }
-    if !state.ended && !state.sink_hangup {
+    let whole = !state.half_read || !scenario.keeps(Rule::NothingHalfRead);
+    if !state.ended && !state.sink_hangup && whole {
         out.add("relay: arms the gate", *state, |next| {
             next.gate.armed = true;
             next.relay.pc = Pc::Armed;
@@ -81,10 +89,25 @@ fn hold(state: &State, scenario: &Scenario, out: &mut Steps) {
     if to_kernel {
         out.add("relay: has read all that was held", *state, |next| next.relay.pc = Pc::Counted);
     }
-    let left_over = !state.source.is_empty() && all_read;
-    let lock = state.gate.inside == Inside::Nobody || !scenario.keeps(Rule::ReadUnderLock);
-    let early_end = state.ended && !scenario.keeps(Rule::HoldEmptied);
-    if (left_over || (state.ended && all_read)) && lock {
+    if !state.source.is_empty() || state.ended {
+        take_lock(state, scenario, out);
+    }
+    if state.ended && !scenario.keeps(Rule::HoldEmptied) {
+        out.add("relay: flushes", *state, |next| next.relay.pc = Pc::Flushing);
+    }
+}
+
+/// For a direct read: of left-overs, or of all that is left at the end.
+fn take_lock(state: &State, scenario: &Scenario, out: &mut Steps) {
+    if !scenario.traced {
+        // No lock there: a long quiet time instead, in which no thread stays in the window.
+        if is_idle(state) || !scenario.keeps(Rule::QuietLongEnough) {
+            out.add("relay: it was quiet for long", *state, |next| {
+                next.relay.ending = next.ended;
+                next.relay.pc = Pc::Locked;
+            });
+        }
+    } else if state.gate.inside == Inside::Nobody || !scenario.keeps(Rule::ReadUnderLock) {
         out.add("relay: takes the lock", *state, |next| {
             if scenario.keeps(Rule::ReadUnderLock) {
                 next.gate.inside = Inside::User;
@@ -92,10 +115,24 @@ fn hold(state: &State, scenario: &Scenario, out: &mut Steps) {
             next.relay.ending = next.ended;
             next.relay.pc = Pc::Locked;
         });
+    } else {
+        give_up(state, scenario, out);
     }
-    if early_end {
-        out.add("relay: flushes", *state, |next| next.relay.pc = Pc::Flushing);
+}
+
+/// The relay's wait for the lock is bounded, too.
+fn give_up(state: &State, scenario: &Scenario, out: &mut Steps) {
+    if scenario.forced && state.gate.inside != Inside::Nobody {
+        out.add("relay: GIVES UP waiting for the lock, cuts", *state, |next| {
+            next.gate.overlapped = true;
+            cut(next);
+        });
     }
+}
+
+/// No thread is between the source's queue and the sink's.
+fn is_idle(state: &State) -> bool {
+    state.threads.iter().all(|thread| matches!(thread.at, At::Outside | At::Allocating | At::Ending))
 }
 
 fn reading(state: &State, scenario: &Scenario, out: &mut Steps) {
@@ -104,11 +141,32 @@ fn reading(state: &State, scenario: &Scenario, out: &mut Steps) {
             read_source(next);
             next.relay.healed = true;
         });
+        read_half(state, out);
+        return;
+    }
+    if !scenario.traced {
+        read_without_lock(state, scenario, out);
         return;
     }
     out.add("relay: gives the lock back", *state, |next| {
         let then = if next.relay.ending { Pc::Flushing } else { Pc::Hold };
         unlock(next, scenario, then);
+    });
+}
+
+/// Somebody may have come in the meantime, whatever the quiet time before: nothing that was read may be
+/// forwarded until it was quiet once more and the count has stayed as it was.
+fn read_without_lock(state: &State, scenario: &Scenario, out: &mut Steps) {
+    let again = scenario.keeps(Rule::QuietAgain);
+    if again && scenario.keeps(Rule::QuietLongEnough) && !is_idle(state) {
+        return;
+    }
+    out.add("relay: has read without a lock", *state, |next| {
+        next.relay.pc = if next.relay.ending { Pc::Flushing } else { Pc::Hold };
+        if again && in_hold(next) != next.relay.read {
+            next.gate.overlapped = true;
+            cut(next);
+        }
     });
 }
 
@@ -132,7 +190,9 @@ fn kernel(state: &State, scenario: &Scenario, out: &mut Steps) {
         Pc::Kernel => {
             let fell = state.sink_hangup || !state.hold.is_empty();
             if fell && scenario.keeps(Rule::UnhashFollowed) {
-                out.add("relay: wakes up, the sink left the map", *state, |next| next.relay.pc = Pc::FallingBack);
+                out.add("relay: wakes up, the sink left the map", *state, |next| {
+                    next.relay.pc = Pc::FallingBack
+                });
             }
             if state.ended {
                 out.add("relay: wakes up, the source has ended", *state, |next| {
@@ -142,8 +202,13 @@ fn kernel(state: &State, scenario: &Scenario, out: &mut Steps) {
         }
         Pc::Ending => exchange_back(state, Pc::Draining, out),
         Pc::FallingBack => exchange_back(state, Pc::Comparing, out),
-        Pc::Draining if state.gate.inside == Inside::Nobody => {
-            out.add("relay: takes the lock and gives it back", *state, |next| next.relay.pc = Pc::Fence);
+        Pc::Draining => {
+            let alone = if scenario.traced { state.gate.inside == Inside::Nobody } else { is_idle(state) };
+            if alone {
+                out.add("relay: takes the lock and gives it back", *state, |next| next.relay.pc = Pc::Fence);
+            } else {
+                give_up(state, scenario, out);
+            }
         }
         Pc::Fence if !scenario.keeps(Rule::Fence) => {
             out.add("relay: goes on without a fence", *state, |next| fenced(next, scenario));
@@ -160,7 +225,9 @@ fn kernel(state: &State, scenario: &Scenario, out: &mut Steps) {
             }
             if state.sink_hangup {
                 let then = if over_hold { Pc::Comparing } else { Pc::FallingBack };
-                out.add("relay: waits for no marker, the sink left the map", *state, |next| next.relay.pc = then);
+                out.add("relay: waits for no marker, the sink left the map", *state, |next| {
+                    next.relay.pc = then
+                });
             }
         }
         Pc::Comparing => comparing(state, scenario, out),
@@ -190,6 +257,7 @@ fn fenced(next: &mut State, scenario: &Scenario) {
         next.relay.memory.push(buffer);
     }
     while let Some(buffer) = next.source.pop() {
+        next.half_read = false;
         next.relay.memory.push(buffer);
     }
     next.relay.pc = Pc::Flushing;
@@ -228,7 +296,15 @@ fn in_hold(state: &State) -> u8 {
     state.gate.count + state.gate.fallen
 }
 
+/// A read whose buffer was too short for the oldest socket buffer, which stays on the queue.
+fn read_half(state: &State, out: &mut Steps) {
+    if !state.source.is_empty() && !state.half_read {
+        out.add("relay: reads half of a buffer", *state, |next| next.half_read = true);
+    }
+}
+
 fn read_source(next: &mut State) {
+    next.half_read = false;
     if let Some(buffer) = next.source.pop() {
         next.relay.memory.push(buffer);
     }

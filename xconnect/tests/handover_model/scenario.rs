@@ -14,6 +14,8 @@ pub(crate) enum Ending {
 /// A rule of the decision. A fault is to leave one out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rule {
+    /// When the source enters the map no buffer on it was read in part: the kernel would take it whole.
+    NothingHalfRead,
     /// The source enters the map in mode hold.
     HoldFirst,
     /// Mode redirect only after the source's queue was seen empty.
@@ -52,6 +54,10 @@ pub(crate) enum Rule {
     OverlapHolds,
     /// User space looks for overlaps after each read and before the end.
     OverlapLookedFor,
+    /// Kernels without the tracepoints: a quiet time is so long that no thread can still be inside.
+    QuietLongEnough,
+    /// There is such a time, without a verdict, after a direct read, before anything of it is forwarded.
+    QuietAgain,
 }
 
 /// One system to be explored.
@@ -70,6 +76,8 @@ pub(crate) struct Scenario {
     pub(crate) receiver_half_closes: bool,
     /// A thread may give up waiting for the lock (the holder's processor was taken away).
     pub(crate) forced: bool,
+    /// The tracepoints are there (kernels since 6.3).
+    pub(crate) traced: bool,
     /// The rules that are broken.
     pub(crate) without: &'static [Rule],
 }
@@ -83,8 +91,14 @@ impl Scenario {
         ending: Ending::Waits,
         receiver_half_closes: false,
         forced: false,
+        traced: true,
         without: &[],
     };
+
+    /// Senders have a lock.
+    pub(crate) fn one_by_one(&self) -> bool {
+        self.traced && self.keeps(Rule::OneByOne)
+    }
 
     pub(crate) fn keeps(&self, rule: Rule) -> bool {
         !self.without.contains(&rule)

@@ -1,7 +1,7 @@
 //! The kernel in the sender's threads: `unix_stream_sendmsg`, the handler of `data_ready`, our programs in it.
 
 use crate::scenario::{Ending, Rule, Scenario};
-use crate::state::{At, Inside, State, Thread};
+use crate::state::{At, Broken, Inside, State, Thread};
 use crate::steps::Steps;
 
 pub(crate) fn steps(state: &State, scenario: &Scenario, out: &mut Steps) {
@@ -48,8 +48,9 @@ fn thread(state: &State, scenario: &Scenario, i: u8, out: &mut Steps) {
         At::Allocating => {}
         At::Queued => step(3, &|next| go(next, if next.verdict { At::Entering } else { At::OldHandler })),
         At::OldHandler => {
-            let known = scenario.keeps(if state.verdict { Rule::OldHandlerKnownLate } else { Rule::OldHandlerKnown });
-            if !state.gate.armed || known {
+            let known =
+                scenario.keeps(if state.verdict { Rule::OldHandlerKnownLate } else { Rule::OldHandlerKnown });
+            if !state.gate.armed || known || !scenario.one_by_one() {
                 step(4, &|next| after(next, i));
             } else {
                 lock(state, scenario, i, At::OldHandler, &mut step);
@@ -64,6 +65,9 @@ fn thread(state: &State, scenario: &Scenario, i: u8, out: &mut Steps) {
         }),
         At::Popping => step(8, &|next| match next.source.pop() {
             Some(buffer) => {
+                if std::mem::take(&mut next.half_read) {
+                    next.broken = Some(Broken::Duplicate);
+                }
                 next.threads[usize::from(i)].buffer = buffer;
                 go(next, At::Deciding);
             }
@@ -90,7 +94,7 @@ fn thread(state: &State, scenario: &Scenario, i: u8, out: &mut Steps) {
             go(next, At::Leaving);
         }),
         At::Leaving => {
-            if !scenario.keeps(Rule::OneByOne) || state.gate.inside == Inside::Decided(i) {
+            if !scenario.one_by_one() || state.gate.inside == Inside::Decided(i) {
                 step(14, &|next| {
                     if next.gate.inside == Inside::Decided(i) {
                         next.gate.inside = Inside::Nobody;
@@ -115,7 +119,13 @@ fn thread(state: &State, scenario: &Scenario, i: u8, out: &mut Steps) {
 }
 
 /// The program's entry. `then` is [`At::OldHandler`] where the kernel goes on without a pop.
-fn lock(state: &State, scenario: &Scenario, i: u8, then: At, step: &mut dyn FnMut(usize, &dyn Fn(&mut State))) {
+fn lock(
+    state: &State,
+    scenario: &Scenario,
+    i: u8,
+    then: At,
+    step: &mut dyn FnMut(usize, &dyn Fn(&mut State)),
+) {
     let looks = !scenario.keeps(Rule::LockedThroughPop);
     let enter = |next: &mut State| match then {
         At::OldHandler => {
@@ -127,11 +137,12 @@ fn lock(state: &State, scenario: &Scenario, i: u8, then: At, step: &mut dyn FnMu
         }
         _ => next.threads[usize::from(i)].at = if looks { At::Looking } else { then },
     };
-    if !scenario.keeps(Rule::OneByOne) {
+    if !scenario.one_by_one() {
         step(5, &enter);
         return;
     }
-    let own = matches!(state.gate.inside, Inside::Thread(holder) if holder == i) && scenario.keeps(Rule::OwnLockKept);
+    let own = matches!(state.gate.inside, Inside::Thread(holder) if holder == i)
+        && scenario.keeps(Rule::OwnLockKept);
     if state.gate.inside == Inside::Nobody || own {
         step(5, &|next| {
             next.gate.inside = Inside::Thread(i);
@@ -182,13 +193,39 @@ fn charged(state: &State) -> u8 {
 
 const NAMES: [[&str; 16]; 2] = [
     [
-        "A: sendmsg", "A: EPIPE", "A: queues a buffer", "A: loads the handler", "A: old handler", "A: takes the lock",
-        "A: takes the lock BY FORCE", "A: looks at the queue", "A: pops", "A: verdict", "A: redirects",
-        "A: counts as fallen", "A: queues on the sink", "A: queues on the hold pair", "A: leaves", "A: ends sendmsg",
+        "A: sendmsg",
+        "A: EPIPE",
+        "A: queues a buffer",
+        "A: loads the handler",
+        "A: old handler",
+        "A: takes the lock",
+        "A: takes the lock BY FORCE",
+        "A: looks at the queue",
+        "A: pops",
+        "A: verdict",
+        "A: redirects",
+        "A: counts as fallen",
+        "A: queues on the sink",
+        "A: queues on the hold pair",
+        "A: leaves",
+        "A: ends sendmsg",
     ],
     [
-        "B: sendmsg", "B: EPIPE", "B: queues a buffer", "B: loads the handler", "B: old handler", "B: takes the lock",
-        "B: takes the lock BY FORCE", "B: looks at the queue", "B: pops", "B: verdict", "B: redirects",
-        "B: counts as fallen", "B: queues on the sink", "B: queues on the hold pair", "B: leaves", "B: ends sendmsg",
+        "B: sendmsg",
+        "B: EPIPE",
+        "B: queues a buffer",
+        "B: loads the handler",
+        "B: old handler",
+        "B: takes the lock",
+        "B: takes the lock BY FORCE",
+        "B: looks at the queue",
+        "B: pops",
+        "B: verdict",
+        "B: redirects",
+        "B: counts as fallen",
+        "B: queues on the sink",
+        "B: queues on the hold pair",
+        "B: leaves",
+        "B: ends sendmsg",
     ],
 ];

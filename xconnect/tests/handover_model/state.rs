@@ -129,6 +129,8 @@ pub(crate) struct Relay {
 pub(crate) enum Broken {
     /// The receiver got another buffer than the next one.
     Order,
+    /// The kernel took a buffer whole that the relay had read in part.
+    Duplicate,
     /// The receiver saw the end though buffers are missing.
     EarlyEnd,
     /// Cut without a reason that the decision allows.
@@ -143,6 +145,8 @@ pub(crate) struct State {
     /// Buffers ever queued on the source: their numbers are the order that the receiver must see.
     pub(crate) queued: u8,
     pub(crate) source: Queue,
+    /// The first half of the oldest one was read by the relay: a pop would take it whole, once more.
+    pub(crate) half_read: bool,
     /// The source's `data_ready` is the verdict's.
     pub(crate) verdict: bool,
     /// The sender sends no more (`RCV_SHUTDOWN` on the source).
@@ -176,9 +180,18 @@ impl State {
             threads: [thread(scenario.sends[0]), thread(scenario.sends[1])],
             queued: 0,
             source: Queue::default(),
+            half_read: false,
             verdict: false,
             ended: false,
-            gate: Gate { redirect: false, count: 0, fallen: 0, delivered: 0, inside, armed: false, overlapped: false },
+            gate: Gate {
+                redirect: false,
+                count: 0,
+                fallen: 0,
+                delivered: 0,
+                inside,
+                armed: false,
+                overlapped: false,
+            },
             to_sink: Queue::default(),
             counting: false,
             sink_in_map: true,
@@ -223,7 +236,8 @@ impl State {
 
     /// What must hold in every state, beside what the steps themselves report.
     pub(crate) fn check(&self) -> Option<Broken> {
-        let will_pop = |thread: &&Thread| matches!(thread.at, At::Queued | At::Entering | At::Looking | At::Popping);
+        let will_pop =
+            |thread: &&Thread| matches!(thread.at, At::Queued | At::Entering | At::Looking | At::Popping);
         let pops = self.threads.iter().filter(will_pop).count();
         let left_behind = self.relay.pc == Pc::Kernel && usize::from(self.source.len()) > pops;
         self.broken.or(left_behind.then_some(Broken::LeftBehind))
