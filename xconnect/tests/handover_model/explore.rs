@@ -4,7 +4,7 @@ use std::hash::{Hash, Hasher};
 
 use crate::scenario::Scenario;
 use crate::state::{Broken, State};
-use crate::steps::Steps;
+use crate::steps::{Name, Steps};
 
 /// What was found, or what was covered.
 pub(crate) struct Report {
@@ -15,7 +15,15 @@ pub(crate) struct Report {
 
 pub(crate) struct Violation {
     pub(crate) kind: Kind,
-    pub(crate) trace: Vec<&'static str>,
+    pub(crate) trace: Vec<Name>,
+}
+
+impl Violation {
+    /// One step a line.
+    pub(crate) fn describe(&self) -> String {
+        let lines = self.trace.iter().map(|(who, what)| format!("\n  {who}: {what}"));
+        format!("{:?} after {} steps:{}", self.kind, self.trace.len(), lines.collect::<String>())
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +78,7 @@ struct Graph {
 }
 
 impl Graph {
-    fn trace(&self, states: &[State], scenario: &Scenario, mut index: usize) -> Vec<&'static str> {
+    fn trace(&self, states: &[State], scenario: &Scenario, mut index: usize) -> Vec<Name> {
         let mut names = Vec::new();
         let mut steps = Steps::default();
         while index != 0 {

@@ -5,6 +5,7 @@
 //! order; and from every state one can be reached in which all was delivered. Each rule of the decision is
 //! left out once, and the search must then find what goes wrong.
 
+mod back;
 mod explore;
 mod faults;
 mod kernel;

@@ -9,12 +9,7 @@ pub(crate) fn holds(name: &str, scenario: &Scenario) -> Vec<State> {
     let report = explore(scenario);
     println!("{name}: {} states, {:?}", report.states, begin.elapsed());
     if let Some(violation) = report.violation {
-        panic!(
-            "{name}: {:?} after {} steps:\n{}",
-            violation.kind,
-            violation.trace.len(),
-            violation.trace.join("\n")
-        );
+        panic!("{name}: {}", violation.describe());
     }
     report.reached
 }

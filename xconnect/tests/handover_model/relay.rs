@@ -1,6 +1,6 @@
-//! User space: the relay's steps, in the order of the decision.
+//! User space: the relay's steps in the states User, Hold and Tail.
 
-use crate::queue::MARKER;
+use crate::back;
 use crate::scenario::{Rule, Scenario};
 use crate::state::{At, Broken, Inside, Pc, State};
 use crate::steps::Steps;
@@ -8,17 +8,17 @@ use crate::steps::Steps;
 pub(crate) fn steps(state: &State, scenario: &Scenario, out: &mut Steps) {
     match state.relay.pc {
         Pc::User => user(state, scenario, out),
-        Pc::Armed => out.add("relay: source enters the map", *state, |next| {
+        Pc::Armed => out.add("relay", "source enters the map", *state, |next| {
             next.verdict = true;
             next.relay.pc = if scenario.keeps(Rule::HoldFirst) { Pc::Hold } else { Pc::Kernel };
             next.gate.redirect = next.relay.pc == Pc::Kernel;
         }),
         Pc::Hold => hold(state, scenario, out),
-        Pc::Counted => out.add("relay: FIONREAD", *state, |next| {
+        Pc::Counted => out.add("relay", "FIONREAD", *state, |next| {
             let pass = next.source.is_empty() || !scenario.keeps(Rule::LeftOversLookedFor);
             next.relay.pc = if pass { Pc::SeenEmpty } else { Pc::Hold };
         }),
-        Pc::SeenEmpty => out.add("relay: exchanges hold for redirect", *state, |next| {
+        Pc::SeenEmpty => out.add("relay", "exchanges hold for redirect", *state, |next| {
             let same = next.gate.count == next.relay.read || !scenario.keeps(Rule::CountCompared);
             next.relay.pc = if same { Pc::Kernel } else { Pc::Hold };
             if same {
@@ -26,7 +26,7 @@ pub(crate) fn steps(state: &State, scenario: &Scenario, out: &mut Steps) {
                 next.relay.was_kernel = true;
             }
         }),
-        Pc::Locked => out.add("relay: compares the count again", *state, |next| {
+        Pc::Locked => out.add("relay", "compares the count again", *state, |next| {
             let same = in_hold(next) == next.relay.read || !scenario.keeps(Rule::CountComparedUnderLock);
             if same {
                 next.relay.pc = Pc::Reading;
@@ -43,7 +43,7 @@ pub(crate) fn steps(state: &State, scenario: &Scenario, out: &mut Steps) {
         | Pc::Fencing
         | Pc::FallingBack
         | Pc::Comparing => {
-            kernel(state, scenario, out);
+            back::steps(state, scenario, out);
         }
         Pc::Done | Pc::Cut => {}
     }
@@ -51,16 +51,16 @@ pub(crate) fn steps(state: &State, scenario: &Scenario, out: &mut Steps) {
 
 fn user(state: &State, scenario: &Scenario, out: &mut Steps) {
     if !state.source.is_empty() {
-        out.add("relay: reads the source", *state, read_source);
+        out.add("relay", "reads the source", *state, read_source);
     }
     read_half(state, out);
     forward(state, scenario, out);
     if state.ended && state.source.is_empty() && state.relay.memory.is_empty() {
-        out.add("relay: shuts the sink down", *state, shut);
+        out.add("relay", "shuts the sink down", *state, shut);
     }
     let whole = !state.half_read || !scenario.keeps(Rule::NothingHalfRead);
     if !state.ended && !state.sink_hangup && whole {
-        out.add("relay: arms the gate", *state, |next| {
+        out.add("relay", "arms the gate", *state, |next| {
             next.gate.armed = true;
             next.relay.pc = Pc::Armed;
         });
@@ -69,7 +69,7 @@ fn user(state: &State, scenario: &Scenario, out: &mut Steps) {
 
 fn hold(state: &State, scenario: &Scenario, out: &mut Steps) {
     if !state.hold.is_empty() {
-        out.add("relay: reads the hold pair", *state, |next| {
+        out.add("relay", "reads the hold pair", *state, |next| {
             if let Some(buffer) = next.hold.pop() {
                 next.relay.memory.push(buffer);
             }
@@ -81,19 +81,19 @@ fn hold(state: &State, scenario: &Scenario, out: &mut Steps) {
     }
     forward(state, scenario, out);
     if state.sink_hangup && !state.relay.tail {
-        out.add("relay: stays in user space", *state, |next| next.relay.tail = true);
+        out.add("relay", "stays in user space", *state, |next| next.relay.tail = true);
     }
     let all_read = in_hold(state) == state.relay.read;
     let flushed = state.relay.memory.is_empty() || !scenario.keeps(Rule::FlushedFirst);
     let to_kernel = all_read && flushed && !state.relay.tail && !state.ended;
     if to_kernel {
-        out.add("relay: has read all that was held", *state, |next| next.relay.pc = Pc::Counted);
+        out.add("relay", "has read all that was held", *state, |next| next.relay.pc = Pc::Counted);
     }
     if !state.source.is_empty() || state.ended {
         take_lock(state, scenario, out);
     }
     if state.ended && !scenario.keeps(Rule::HoldEmptied) {
-        out.add("relay: flushes", *state, |next| next.relay.pc = Pc::Flushing);
+        out.add("relay", "flushes", *state, |next| next.relay.pc = Pc::Flushing);
     }
 }
 
@@ -102,13 +102,13 @@ fn take_lock(state: &State, scenario: &Scenario, out: &mut Steps) {
     if !scenario.traced {
         // No lock there: a long quiet time instead, in which no thread stays in the window.
         if is_idle(state) || !scenario.keeps(Rule::QuietLongEnough) {
-            out.add("relay: it was quiet for long", *state, |next| {
+            out.add("relay", "it was quiet for long", *state, |next| {
                 next.relay.ending = next.ended;
                 next.relay.pc = Pc::Locked;
             });
         }
     } else if state.gate.inside == Inside::Nobody || !scenario.keeps(Rule::ReadUnderLock) {
-        out.add("relay: takes the lock", *state, |next| {
+        out.add("relay", "takes the lock", *state, |next| {
             if scenario.keeps(Rule::ReadUnderLock) {
                 next.gate.inside = Inside::User;
             }
@@ -121,9 +121,9 @@ fn take_lock(state: &State, scenario: &Scenario, out: &mut Steps) {
 }
 
 /// The relay's wait for the lock is bounded, too.
-fn give_up(state: &State, scenario: &Scenario, out: &mut Steps) {
+pub(crate) fn give_up(state: &State, scenario: &Scenario, out: &mut Steps) {
     if scenario.forced && state.gate.inside != Inside::Nobody {
-        out.add("relay: GIVES UP waiting for the lock, cuts", *state, |next| {
+        out.add("relay", "GIVES UP waiting for the lock, cuts", *state, |next| {
             next.gate.overlapped = true;
             cut(next);
         });
@@ -131,13 +131,13 @@ fn give_up(state: &State, scenario: &Scenario, out: &mut Steps) {
 }
 
 /// No thread is between the source's queue and the sink's.
-fn is_idle(state: &State) -> bool {
+pub(crate) fn is_idle(state: &State) -> bool {
     state.threads.iter().all(|thread| matches!(thread.at, At::Outside | At::Allocating | At::Ending))
 }
 
 fn reading(state: &State, scenario: &Scenario, out: &mut Steps) {
     if !state.source.is_empty() {
-        out.add("relay: reads the source under the lock", *state, |next| {
+        out.add("relay", "reads the source under the lock", *state, |next| {
             read_source(next);
             next.relay.healed = true;
         });
@@ -148,7 +148,7 @@ fn reading(state: &State, scenario: &Scenario, out: &mut Steps) {
         read_without_lock(state, scenario, out);
         return;
     }
-    out.add("relay: gives the lock back", *state, |next| {
+    out.add("relay", "gives the lock back", *state, |next| {
         let then = if next.relay.ending { Pc::Flushing } else { Pc::Hold };
         unlock(next, scenario, then);
     });
@@ -161,7 +161,7 @@ fn read_without_lock(state: &State, scenario: &Scenario, out: &mut Steps) {
     if again && scenario.keeps(Rule::QuietLongEnough) && !is_idle(state) {
         return;
     }
-    out.add("relay: has read without a lock", *state, |next| {
+    out.add("relay", "has read without a lock", *state, |next| {
         next.relay.pc = if next.relay.ending { Pc::Flushing } else { Pc::Hold };
         if again && in_hold(next) != next.relay.read {
             next.gate.overlapped = true;
@@ -173,7 +173,7 @@ fn read_without_lock(state: &State, scenario: &Scenario, out: &mut Steps) {
 fn flushing(state: &State, scenario: &Scenario, out: &mut Steps) {
     forward(state, scenario, out);
     if state.relay.memory.is_empty() {
-        out.add("relay: shuts the sink down", *state, |next| {
+        out.add("relay", "shuts the sink down", *state, |next| {
             if next.gate.overlapped && scenario.keeps(Rule::OverlapLookedFor) {
                 cut(next);
             } else {
@@ -183,107 +183,9 @@ fn flushing(state: &State, scenario: &Scenario, out: &mut Steps) {
     }
 }
 
-/// State Kernel, the end of it, and the way back to user space.
-fn kernel(state: &State, scenario: &Scenario, out: &mut Steps) {
-    let over_hold = scenario.keeps(Rule::EndOverHold);
-    match state.relay.pc {
-        Pc::Kernel => {
-            let fell = state.sink_hangup || !state.hold.is_empty();
-            if fell && scenario.keeps(Rule::UnhashFollowed) {
-                out.add("relay: wakes up, the sink left the map", *state, |next| {
-                    next.relay.pc = Pc::FallingBack
-                });
-            }
-            if state.ended {
-                out.add("relay: wakes up, the source has ended", *state, |next| {
-                    next.relay.pc = if over_hold { Pc::Ending } else { Pc::Fence };
-                });
-            }
-        }
-        Pc::Ending => exchange_back(state, Pc::Draining, out),
-        Pc::FallingBack => exchange_back(state, Pc::Comparing, out),
-        Pc::Draining => {
-            let alone = if scenario.traced { state.gate.inside == Inside::Nobody } else { is_idle(state) };
-            if alone {
-                out.add("relay: takes the lock and gives it back", *state, |next| next.relay.pc = Pc::Fence);
-            } else {
-                give_up(state, scenario, out);
-            }
-        }
-        Pc::Fence if !scenario.keeps(Rule::Fence) => {
-            out.add("relay: goes on without a fence", *state, |next| fenced(next, scenario));
-        }
-        Pc::Fence => out.add("relay: writes the marker", *state, |next| {
-            if next.sink_in_map {
-                next.to_sink.push(MARKER);
-            }
-            next.relay.pc = Pc::Fencing;
-        }),
-        Pc::Fencing => {
-            if state.marker {
-                out.add("relay: reads the marker", *state, |next| fenced(next, scenario));
-            }
-            if state.sink_hangup {
-                let then = if over_hold { Pc::Comparing } else { Pc::FallingBack };
-                out.add("relay: waits for no marker, the sink left the map", *state, |next| {
-                    next.relay.pc = then
-                });
-            }
-        }
-        Pc::Comparing => comparing(state, scenario, out),
-        _ => {}
-    }
-}
-
-fn exchange_back(state: &State, then: Pc, out: &mut Steps) {
-    out.add("relay: exchanges redirect for hold", *state, |next| {
-        next.relay.redirected = next.gate.count;
-        (next.gate.redirect, next.gate.count) = (false, 0);
-        next.relay.pc = then;
-    });
-}
-
-/// All that was redirected before the marker was sent.
-fn fenced(next: &mut State, scenario: &Scenario) {
-    next.marker = false;
-    if scenario.keeps(Rule::EndOverHold) {
-        next.relay.pc = if scenario.keeps(Rule::Fence) { Pc::Comparing } else { Pc::Hold };
-        next.relay.tail = true;
-        return;
-    }
-    // The rule without the way over mode hold: what is held, what is queued, the end. In one step, so
-    // that nothing but the missing rule can be at fault.
-    while let Some(buffer) = next.hold.pop() {
-        next.relay.memory.push(buffer);
-    }
-    while let Some(buffer) = next.source.pop() {
-        next.half_read = false;
-        next.relay.memory.push(buffer);
-    }
-    next.relay.pc = Pc::Flushing;
-}
-
-fn comparing(state: &State, scenario: &Scenario, out: &mut Steps) {
-    let expected = state.relay.redirected - state.gate.fallen.min(state.relay.redirected);
-    if state.gate.delivered == expected || !scenario.keeps(Rule::DeliveredCompared) {
-        out.add("relay: all that was redirected was delivered", *state, |next| {
-            next.relay.tail = true;
-            next.relay.pc = Pc::Hold;
-        });
-    } else if is_quiet(state) {
-        out.add("relay: something redirected was lost, cuts", *state, cut);
-    }
-}
-
-/// Nothing on its way to the sink any more: what the bounded wait before a cut stands for.
-fn is_quiet(state: &State) -> bool {
-    let on_its_way = |at| matches!(at, At::Redirecting | At::Falling | At::QueueingOnSink);
-    state.to_sink.is_empty() && !state.counting && !state.threads.iter().any(|thread| on_its_way(thread.at))
-}
-
 fn forward(state: &State, scenario: &Scenario, out: &mut Steps) {
     if !state.relay.memory.is_empty() && state.unread < scenario.room {
-        out.add("relay: writes the sink", *state, |next| {
+        out.add("relay", "writes the sink", *state, |next| {
             if let Some(buffer) = next.relay.memory.pop() {
                 next.deliver(buffer);
             }
@@ -299,7 +201,7 @@ fn in_hold(state: &State) -> u8 {
 /// A read whose buffer was too short for the oldest socket buffer, which stays on the queue.
 fn read_half(state: &State, out: &mut Steps) {
     if !state.source.is_empty() && !state.half_read {
-        out.add("relay: reads half of a buffer", *state, |next| next.half_read = true);
+        out.add("relay", "reads half of a buffer", *state, |next| next.half_read = true);
     }
 }
 
@@ -329,7 +231,7 @@ fn shut(next: &mut State) {
     }
 }
 
-fn cut(next: &mut State) {
+pub(crate) fn cut(next: &mut State) {
     next.relay.pc = Pc::Cut;
     if !next.lost && !next.gate.overlapped {
         next.broken = Some(Broken::CutWithoutReason);

@@ -129,7 +129,7 @@ pub(crate) struct Relay {
 pub(crate) enum Broken {
     /// The receiver got another buffer than the next one.
     Order,
-    /// The kernel took a buffer whole that the relay had read in part.
+    /// The receiver got a buffer whole after its first half.
     Duplicate,
     /// The receiver saw the end though buffers are missing.
     EarlyEnd,
@@ -147,6 +147,8 @@ pub(crate) struct State {
     pub(crate) source: Queue,
     /// The first half of the oldest one was read by the relay: a pop would take it whole, once more.
     pub(crate) half_read: bool,
+    /// ... and did.
+    pub(crate) doubled: Option<u8>,
     /// The source's `data_ready` is the verdict's.
     pub(crate) verdict: bool,
     /// The sender sends no more (`RCV_SHUTDOWN` on the source).
@@ -181,6 +183,7 @@ impl State {
             queued: 0,
             source: Queue::default(),
             half_read: false,
+            doubled: None,
             verdict: false,
             ended: false,
             gate: Gate {
@@ -221,6 +224,8 @@ impl State {
     pub(crate) fn deliver(&mut self, buffer: u8) {
         if buffer != self.got {
             self.broken = Some(Broken::Order);
+        } else if self.doubled == Some(buffer) {
+            self.broken = Some(Broken::Duplicate);
         }
         self.got += 1;
         self.unread += 1;

@@ -1,24 +1,32 @@
 //! The steps that a state allows.
 
 use crate::scenario::Scenario;
-use crate::state::State;
+use crate::state::{Pc, State};
 use crate::{kernel, relay, sender};
 
-/// Name and result of each step.
+/// Who, what, and what comes of it.
 #[derive(Default)]
-pub(crate) struct Steps(pub(crate) Vec<(&'static str, State)>);
+pub(crate) struct Steps(pub(crate) Vec<(Name, State)>);
+
+pub(crate) type Name = (&'static str, &'static str);
 
 impl Steps {
-    pub(crate) fn add(&mut self, name: &'static str, from: State, change: impl FnOnce(&mut State)) {
+    pub(crate) fn add(
+        &mut self,
+        who: &'static str,
+        what: &'static str,
+        from: State,
+        change: impl FnOnce(&mut State),
+    ) {
         let mut next = from;
         change(&mut next);
-        self.0.push((name, next));
+        self.0.push(((who, what), next));
     }
 
     /// All steps of all parties. None once the connection was cut: nothing is promised about it any more.
     pub(crate) fn of(state: &State, scenario: &Scenario, out: &mut Self) {
         out.0.clear();
-        if state.relay.pc == crate::state::Pc::Cut {
+        if state.relay.pc == Pc::Cut {
             return;
         }
         sender::steps(state, scenario, out);
