@@ -29,7 +29,7 @@ pub(crate) fn steps(state: &State, scenario: &Scenario, out: &mut Steps) {
             let alone = if scenario.traced { state.gate.inside == Inside::Nobody } else { is_idle(state) };
             if alone {
                 out.add("relay", "takes the lock and gives it back", *state, |next| {
-                    next.relay.pc = Pc::Fence
+                    next.relay.pc = Pc::Fence;
                 });
             } else {
                 give_up(state, scenario, out);

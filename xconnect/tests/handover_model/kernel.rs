@@ -22,7 +22,7 @@ pub(crate) fn steps(state: &State, scenario: &Scenario, out: &mut Steps) {
         // unix_shutdown: first the other end's unhash, then its RCV_SHUTDOWN.
         if state.sink_in_map {
             out.add("receiver", "HALF-CLOSES, the sink leaves the map", *state, |next| {
-                next.sink_in_map = false
+                next.sink_in_map = false;
             });
         } else if !state.sink_hangup {
             out.add("sink", "sees the hang-up", *state, |next| next.sink_hangup = true);
@@ -58,7 +58,7 @@ fn sink(state: &State, scenario: &Scenario, out: &mut Steps) {
                 next.to_sink = rest;
                 next.counting = true;
                 next.deliver(buffer);
-            })
+            });
         }
         _ => {}
     }

@@ -52,7 +52,8 @@ fn large_messages_and_a_small_buffer() {
 fn large_messages_of_two_senders() {
     let ending = Ending::HalfCloses;
     for sndbuf in [1, 2] {
-        let scenario = Scenario { sends: [1, 1], parts: 2, sndbuf, ending, forced: true, ..Scenario::PLAIN };
+        let scenario =
+            Scenario { sends: [1, 1], parts: 2, sndbuf, ending, forced: true, room: 15, ..Scenario::PLAIN };
         holds("large messages, two senders", &scenario);
     }
 }

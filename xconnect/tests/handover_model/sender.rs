@@ -44,22 +44,21 @@ impl Sendmsg<'_> {
     fn step(&mut self) {
         let (state, scenario, i) = (self.state, self.scenario, self.i);
         let now = state.threads[usize::from(i)];
+        let has_room = charged(state) < scenario.sndbuf;
         match now.at {
-            At::Outside if now.sends > 0 => self.add("calls sendmsg", |_, thread| {
-                thread.sends -= 1;
-                thread.parts = scenario.parts;
-                thread.at = At::Allocating;
-            }),
+            At::Outside if now.sends > 0 && state.ended => {
+                self.add("gets EPIPE", |_, thread| thread.sends = 0);
+            }
+            At::Outside if now.sends > 0 && has_room => {
+                self.add("calls sendmsg, queues a buffer", |next, thread| {
+                    thread.sends -= 1;
+                    thread.parts = scenario.parts;
+                    queue(next, thread);
+                });
+            }
             At::Outside => {}
             At::Allocating if state.ended => self.add("gets EPIPE", |_, thread| thread.at = At::Ending),
-            At::Allocating if charged(state) < scenario.sndbuf => {
-                self.add("queues a buffer", |next, thread| {
-                    next.source.push(next.queued);
-                    next.queued += 1;
-                    thread.parts -= 1;
-                    thread.at = At::Queued;
-                })
-            }
+            At::Allocating if has_room => self.add("queues a buffer", queue),
             At::Allocating => {}
             At::Queued => self.add("loads the handler", |next, thread| {
                 thread.at = if next.verdict { At::Entering } else { At::OldHandler };
@@ -67,7 +66,7 @@ impl Sendmsg<'_> {
             At::OldHandler => {
                 let known = if state.verdict { Rule::OldHandlerKnownLate } else { Rule::OldHandlerKnown };
                 if !state.gate.armed || scenario.keeps(known) || !scenario.one_by_one() {
-                    self.add("is through the old handler", |_, thread| after(thread));
+                    self.add("is through the old handler", move |next, thread| after(next, i, thread));
                 } else {
                     self.lock(At::OldHandler);
                 }
@@ -77,7 +76,7 @@ impl Sendmsg<'_> {
                 give_back_if_empty(next, i);
                 thread.at = At::Popping;
             }),
-            At::Popping => self.add("pops", pop),
+            At::Popping => self.add("pops", |next, thread| pop(next, i, thread)),
             At::Deciding => self.add("has its verdict", |next, thread| decide(next, scenario, i, thread)),
             At::Redirecting => self.add("redirects", |next, thread| {
                 thread.at = if next.sink_in_map { At::QueueingOnSink } else { At::Falling };
@@ -101,7 +100,7 @@ impl Sendmsg<'_> {
             At::Leaving if !scenario.one_by_one() || state.gate.inside == Inside::Decided(i) => {
                 self.add("leaves", |next, thread| {
                     give_back(next, i);
-                    after(thread);
+                    after(next, i, thread);
                 });
             }
             // The lock was taken from it: the program takes this call for an entry.
@@ -110,7 +109,6 @@ impl Sendmsg<'_> {
                 if scenario.keeps(Rule::GivenBackAtEnd) {
                     give_back(next, i);
                 }
-                thread.buffer = 0;
                 thread.at = At::Outside;
             }),
         }
@@ -126,7 +124,7 @@ impl Sendmsg<'_> {
                 if looks {
                     give_back_if_empty(next, i);
                 }
-                after(thread);
+                after(next, i, thread);
             }
             _ => thread.at = if looks { At::Looking } else { then },
         };
@@ -150,9 +148,9 @@ impl Sendmsg<'_> {
     }
 }
 
-fn pop(next: &mut State, thread: &mut Thread) {
+fn pop(next: &mut State, i: u8, thread: &mut Thread) {
     let Some(buffer) = next.source.pop() else {
-        after(thread);
+        after(next, i, thread);
         return;
     };
     if std::mem::take(&mut next.half_read) {
@@ -189,9 +187,24 @@ fn give_back_if_empty(next: &mut State, i: u8) {
     }
 }
 
-/// One buffer was handed on: the next one, or the end of the call.
-fn after(thread: &mut Thread) {
-    thread.at = if thread.parts > 0 { At::Allocating } else { At::Ending };
+/// Once the handler's address has changed it stays: when it is loaded does not matter any more.
+fn queue(next: &mut State, thread: &mut Thread) {
+    next.source.push(next.queued);
+    next.queued += 1;
+    thread.parts -= 1;
+    thread.at = if next.verdict { At::Entering } else { At::Queued };
+}
+
+/// One buffer was handed on: the next one, or the end of the call, which nobody sees but for the lock.
+fn after(next: &State, i: u8, thread: &mut Thread) {
+    thread.buffer = 0;
+    thread.at = if thread.parts > 0 {
+        At::Allocating
+    } else if matches!(next.gate.inside, Inside::Thread(holder) if holder == i) {
+        At::Ending
+    } else {
+        At::Outside
+    };
 }
 
 /// Buffers charged to the sender: until the kernel's thread has sent them.
