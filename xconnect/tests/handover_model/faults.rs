@@ -44,6 +44,8 @@ fault!(lock_not_given_back_at_the_end: GivenBackAtEnd; TWO => Kind::Stall);
 fault!(own_lock_is_foreign: OwnLockKept; Scenario { parts: 2, ..ONE } => Kind::Stall);
 fault!(old_handler_is_an_entry: OldHandlerKnown; Scenario { parts: 2, sndbuf: 1, ..ONE } => Kind::Stall);
 fault!(old_handler_is_a_late_entry: OldHandlerKnownLate; Scenario { parts: 2, sndbuf: 1, ..ONE } => Kind::Stall);
+fault!(lock_taken_where_the_queue_was_empty: KeptWhileEmpty; TWO => ORDER, DUPLICATE);
+fault!(late_verdict_not_counted: KeptWhileEmpty, LateVerdictCounted; TWO => ORDER, DUPLICATE);
 fault!(no_fence: Fence; CLOSES => EARLY_END);
 fault!(end_without_hold: EndOverHold; Scenario { ending: Ending::HalfCloses, ..TWO } => EARLY_END);
 fault!(shut_before_the_hold_is_empty: HoldEmptied; CLOSES => EARLY_END);
@@ -64,6 +66,7 @@ fn two_senders_without_tracepoints() {
 /// Decision 8 as it was first written, before this model.
 const FIRST_WRITTEN: &[Rule] = &[
     Rule::LockedThroughPop,
+    Rule::LateVerdictCounted,
     Rule::GivenBackAtEnd,
     Rule::OwnLockKept,
     Rule::OldHandlerKnown,

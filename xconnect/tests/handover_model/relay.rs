@@ -107,7 +107,9 @@ fn take_lock(state: &State, scenario: &Scenario, out: &mut Steps) {
                 next.relay.pc = Pc::Locked;
             });
         }
-    } else if state.gate.inside == Inside::Nobody || !scenario.keeps(Rule::ReadUnderLock) {
+    } else if matches!(state.gate.inside, Inside::Nobody | Inside::Empty(_))
+        || !scenario.keeps(Rule::ReadUnderLock)
+    {
         out.add("relay", "takes the lock", *state, |next| {
             if scenario.keeps(Rule::ReadUnderLock) {
                 next.gate.inside = Inside::User;

@@ -32,6 +32,10 @@ pub(crate) enum Rule {
     OneByOne,
     /// The lock is kept over the pop, though the queue may be empty.
     LockedThroughPop,
+    /// ... and nobody else takes it meanwhile, however long that lasts.
+    KeptWhileEmpty,
+    /// A verdict in a thread whose lock was taken from it counts as an overlap.
+    LateVerdictCounted,
     /// A lock that no exit gave back is given back at the end of the `sendmsg`.
     GivenBackAtEnd,
     /// A thread that enters while the lock is its own goes on.

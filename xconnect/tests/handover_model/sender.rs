@@ -73,7 +73,7 @@ impl Sendmsg<'_> {
             }
             At::Entering => self.lock(At::Popping),
             At::Looking => self.add("looks at the queue", |next, thread| {
-                give_back_if_empty(next, i);
+                look(next, scenario, i);
                 thread.at = At::Popping;
             }),
             At::Popping => self.add("pops", |next, thread| pop(next, i, thread)),
@@ -117,23 +117,22 @@ impl Sendmsg<'_> {
     /// The program's entry. `then` is [`At::OldHandler`] where the kernel goes on without a pop.
     fn lock(&mut self, then: At) {
         let (scenario, i) = (self.scenario, self.i);
-        let looks = !scenario.keeps(Rule::LockedThroughPop);
+        let looks = !scenario.keeps(Rule::LockedThroughPop) || !scenario.keeps(Rule::KeptWhileEmpty);
         let enter = |next: &mut State, thread: &mut Thread| match then {
             At::OldHandler => {
                 // The look at the queue and the way out of a handler that pops nothing: in one step.
                 if looks {
-                    give_back_if_empty(next, i);
+                    look(next, scenario, i);
                 }
                 after(next, i, thread);
             }
             _ => thread.at = if looks { At::Looking } else { then },
         };
-        let inside = self.state.gate.inside;
+        let own = has_lock(self.state, i);
+        let free = matches!(self.state.gate.inside, Inside::Nobody | Inside::Empty(_));
         if !scenario.one_by_one() {
             self.add("enters", enter);
-        } else if inside == Inside::Nobody
-            || (inside == Inside::Thread(i) && scenario.keeps(Rule::OwnLockKept))
-        {
+        } else if free || (own && scenario.keeps(Rule::OwnLockKept)) {
             self.add("takes the lock", |next, thread| {
                 next.gate.inside = Inside::Thread(i);
                 enter(next, thread);
@@ -162,8 +161,10 @@ fn pop(next: &mut State, i: u8, thread: &mut Thread) {
 
 /// The verdict's atomic add, and what it acts on.
 fn decide(next: &mut State, scenario: &Scenario, i: u8, thread: &mut Thread) {
-    if next.gate.inside == Inside::Thread(i) {
+    if has_lock(next, i) {
         next.gate.inside = Inside::Decided(i);
+    } else if scenario.one_by_one() && scenario.keeps(Rule::LateVerdictCounted) {
+        next.gate.overlapped = true;
     }
     next.gate.count += 1;
     thread.at = if !next.gate.redirect {
@@ -175,15 +176,21 @@ fn decide(next: &mut State, scenario: &Scenario, i: u8, thread: &mut Thread) {
     };
 }
 
+/// It entered, and has had no verdict yet.
+fn has_lock(state: &State, i: u8) -> bool {
+    matches!(state.gate.inside, Inside::Thread(holder) | Inside::Empty(holder) if holder == i)
+}
+
 fn give_back(next: &mut State, i: u8) {
-    if matches!(next.gate.inside, Inside::Thread(holder) | Inside::Decided(holder) if holder == i) {
+    if has_lock(next, i) || next.gate.inside == Inside::Decided(i) {
         next.gate.inside = Inside::Nobody;
     }
 }
 
-fn give_back_if_empty(next: &mut State, i: u8) {
-    if next.source.is_empty() {
-        give_back(next, i);
+fn look(next: &mut State, scenario: &Scenario, i: u8) {
+    if next.source.is_empty() && has_lock(next, i) {
+        let marked = scenario.keeps(Rule::LockedThroughPop);
+        next.gate.inside = if marked { Inside::Empty(i) } else { Inside::Nobody };
     }
 }
 
@@ -200,7 +207,7 @@ fn after(next: &State, i: u8, thread: &mut Thread) {
     thread.buffer = 0;
     thread.at = if thread.parts > 0 {
         At::Allocating
-    } else if matches!(next.gate.inside, Inside::Thread(holder) if holder == i) {
+    } else if has_lock(next, i) {
         At::Ending
     } else {
         At::Outside

@@ -51,6 +51,8 @@ pub(crate) struct Thread {
 pub(crate) enum Inside {
     Nobody,
     Thread(u8),
+    /// It found the queue empty, and others may take the lock from it: without `Rule::KeptWhileEmpty`.
+    Empty(u8),
     /// Its verdict has run.
     Decided(u8),
     User,
