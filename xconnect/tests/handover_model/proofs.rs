@@ -102,3 +102,13 @@ fn a_late_old_handler_is_cut() {
         assert!(reached.iter().any(|state| state.relay.pc == Pc::Cut));
     }
 }
+
+/// Larger than the daily run needs: `--ignored`.
+#[test]
+#[ignore = "takes a minute and some gigabytes"]
+fn more_of_everything() {
+    let two = Scenario { sends: [3, 1], room: 15, ending: Ending::HalfCloses, ..Scenario::PLAIN };
+    holds("more, half-close", &Scenario { sends: [3, 2], receiver_half_closes: true, ..two });
+    holds("more, by force", &Scenario { forced: true, ..two });
+    holds("more, large messages", &Scenario { sends: [2, 1], parts: 2, sndbuf: 2, forced: true, ..two });
+}
