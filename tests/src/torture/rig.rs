@@ -64,14 +64,17 @@ impl Rig {
     pub(crate) fn stage<'a>(&self, lane: &'a Lane, track: &'a Track) -> Stage<'a> {
         Stage {
             connect: Box::new(|| {
-                // What an earlier connection that failed left behind is none of the next one's.
-                while !track.listener.is_idle() {
-                    drop(track.listener.try_accept());
-                }
                 lane.consumer.try_connect(track.link.target(), Kind::Stream).map(OwnedFd::from)
             }),
             accept: Box::new(|| track.listener.try_accept().map(OwnedFd::from)),
             mark: self.mark.clone(),
+        }
+    }
+
+    /// Drops what an earlier connection that failed left behind: it is none of the next one's.
+    pub(crate) fn clear(&self, track: &Track) {
+        while !track.listener.is_idle() {
+            drop(track.listener.try_accept());
         }
     }
 

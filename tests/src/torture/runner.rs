@@ -145,6 +145,7 @@ impl Run<'_> {
         let stage = self.rig.stage(lane, track);
         let begin = Instant::now();
         loop {
+            self.rig.clear(track);
             match account.scenario.play {
                 Play::One(play) => {
                     let conn = self.conn(index, account.take(1));

@@ -12,7 +12,7 @@ use crate::torture::stage::Stage;
 use crate::torture::victim::{Order, Victim};
 
 /// Longest wait for the bytes after which the kill comes.
-const LIVES: Duration = Duration::from_millis(150);
+const LIVES: Duration = Duration::from_millis(60);
 
 /// A process of its own holds this end, and is killed.
 pub(super) fn kill(conn: &Conn, stage: &Stage<'_>, end: End) -> Result<(), Over> {
