@@ -217,7 +217,8 @@ impl Conn {
         }
         match (flow.is_done(), flow.is_short()) {
             (false, _) => self.fail(Trouble::Cut(text())),
-            (true, true) if self.cuts == Cuts::Allowed => self.fail(Trouble::Cut(text())),
+            // A cut may come as a reset even after the last byte.
+            (true, _) if self.cuts == Cuts::Allowed => self.fail(Trouble::Cut(text())),
             (true, true) => self.fail(Trouble::Truncated(sender)),
             (true, false) => self.error(text()),
         }
@@ -228,7 +229,7 @@ impl Conn {
         let flow = self.flow(from);
         flow.begin(bytes.len());
         let mut rest = bytes;
-        let mut blocked: Option<Instant> = None;
+        let mut blocked: Option<(Instant, u64)> = None;
         while !rest.is_empty() {
             match rustix::net::send(socket, rest, SendFlags::NOSIGNAL) {
                 Ok(count) => {
@@ -236,7 +237,13 @@ impl Conn {
                     blocked = None;
                 }
                 Err(rustix::io::Errno::AGAIN) => {
-                    let since = *blocked.get_or_insert_with(Instant::now);
+                    // While others get through, this thread has only had bad luck.
+                    let received = flow.received();
+                    let since = match blocked {
+                        Some((since, then)) if then == received => since,
+                        _ => Instant::now(),
+                    };
+                    blocked = Some((since, received));
                     // A slow reader may keep a sender waiting, but none here does so for as long.
                     if since.elapsed() >= self.patience.stall {
                         let text = format!("a write {} is blocked", from.direction());

@@ -140,13 +140,13 @@ impl Report {
             };
             println!("{}", row.iter().enumerate().map(pad).collect::<Vec<_>>().join("  "));
         }
-        if self.forward != "user" && !self.is_in_kernel() {
+        if self.forward == "kernel" && !self.is_in_kernel() {
             let (path, reason) =
                 self.rows.first().map_or(("-", &Value::Null), |row| (&row.path, &row.reason));
             println!(
-                "SKIP THE KERNEL PATH IS NOT THERE: forward {} was asked for and the links' path is {path} ({reason}; \
-                 {}); the torture ran in user space",
-                self.forward, self.kernel_path
+                "SKIP THE KERNEL PATH IS NOT THERE: the links asked for it, and their path is {path} ({reason}; {}); \
+                 the torture ran in user space",
+                self.kernel_path
             );
         }
     }
