@@ -24,6 +24,7 @@ pub mod scene;
 pub mod socket;
 pub mod stream;
 pub mod sys;
+pub mod torture;
 pub mod wait;
 
 pub use container::Container;

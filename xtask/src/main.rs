@@ -10,6 +10,7 @@ mod process;
 mod setup;
 mod stop;
 mod test;
+mod torture;
 mod workspace;
 
 use std::process::ExitCode;
@@ -38,6 +39,8 @@ enum Verb {
     Demo(demo::Options),
     /// Run every test, the privileged ones included.
     Test(test::Options),
+    /// Stress unix links with numbered words for long, and tell what was lost, doubled, reordered or stalled.
+    Torture(torture::Options),
     /// Check format, lints, features, docs, licences and the house rules.
     Lint,
     /// Measure, and write tables and JSON to the target directory's `bench`.
@@ -69,6 +72,7 @@ fn run(workspace: &Workspace, verb: Verb) -> anyhow::Result<()> {
         Verb::Build => build::run(workspace),
         Verb::Demo(options) => demo::run(workspace, &options),
         Verb::Test(options) => test::run(workspace, &options),
+        Verb::Torture(options) => torture::run(workspace, &options),
         Verb::Lint => lint::run(workspace),
         Verb::Bench(options) => bench::run(workspace, &options),
         Verb::BenchPart(options) => bench::part::run(options),

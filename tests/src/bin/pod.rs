@@ -5,6 +5,7 @@ use std::path::Path;
 
 use xconnect_tests::pod::{files, namespaces, server};
 use xconnect_tests::socket::{Kind, Socket};
+use xconnect_tests::torture::victim;
 
 fn main() -> io::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -14,6 +15,8 @@ fn main() -> io::Result<()> {
         ["inner", setup] => namespaces::inner(&serde_json::from_str(setup)?),
         // A process of an engine's container; further arguments only mark it.
         ["serve", path, ..] => serve(Path::new(path)),
+        // One end of a connection, which the test will kill.
+        ["victim", order] => victim::run(&serde_json::from_str(order)?),
         ["exit", code, ..] => std::process::exit(code.parse().map_err(io::Error::other)?),
         ["kill", pid] => {
             let pid = pid.parse().ok().and_then(rustix::process::Pid::from_raw);

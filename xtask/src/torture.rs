@@ -1,0 +1,91 @@
+//! `torture`: the long run of the torture of unix links, between real namespaces.
+
+use anyhow::{Context as _, bail};
+use clap::{Args, ValueEnum};
+
+use crate::workspace::Workspace;
+use crate::{build, setup};
+
+/// The test that makes the run; what it shall do, its environment says.
+const TEST: &str = "links_lose_nothing_in_a_long_run";
+
+/// The path that the links ask for.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Forward {
+    User,
+    Kernel,
+    Auto,
+}
+
+/// Options of `torture`.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Go on until there were so many connections
+    #[arg(long, default_value_t = 50_000)]
+    connections: u64,
+    /// and so many bytes (with k, M, G or T for the powers of 1000).
+    #[arg(long, value_name = "SIZE", default_value = "20G", value_parser = size)]
+    bytes: u64,
+    /// End after so long, whatever has been reached.
+    #[arg(long)]
+    seconds: Option<u64>,
+    /// What the links ask for.
+    #[arg(long, value_enum, default_value_t = Forward::Kernel)]
+    forward: Forward,
+    /// Only this scenario (an unknown name lists them).
+    #[arg(long)]
+    scenario: Option<String>,
+    /// Repeats the sizes and pauses of another run.
+    #[arg(long)]
+    seed: Option<u64>,
+}
+
+pub(crate) fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        bail!("the torture makes namespaces and needs root");
+    }
+    setup::build_tools()?;
+    build::some_programs(workspace, &["pv-xconnect"])?;
+    let forward = options.forward.to_possible_value().context("a path without a name")?;
+    let variables = [
+        ("CONNECTIONS", Some(options.connections.to_string())),
+        ("BYTES", Some(options.bytes.to_string())),
+        ("SECONDS", options.seconds.map(|seconds| seconds.to_string())),
+        ("FORWARD", Some(forward.get_name().to_owned())),
+        ("SCENARIO", options.scenario.clone()),
+        ("SEED", options.seed.map(|seed| seed.to_string())),
+    ];
+    let cmd = workspace
+        .cargo("test")
+        .args(["--locked", "--package", "xconnect-tests", "--test", "kernel_torture"])
+        .args(["--", "--ignored", "--exact", TEST, "--nocapture"])
+        .env("XCONNECT_BIN_DIR", workspace.programs());
+    let set = |(name, value): (&str, Option<String>)| Some((format!("XCONNECT_TORTURE_{name}"), value?));
+    variables.into_iter().filter_map(set).fold(cmd, |cmd, (name, value)| cmd.env(&name, value)).run()
+}
+
+/// A number of bytes, perhaps with a prefix of SI.
+fn size(text: &str) -> Result<u64, String> {
+    let (digits, factor) = match text.char_indices().last() {
+        Some((at, 'k' | 'K')) => (&text[..at], 1_000),
+        Some((at, 'M')) => (&text[..at], 1_000_000),
+        Some((at, 'G')) => (&text[..at], 1_000_000_000),
+        Some((at, 'T')) => (&text[..at], 1_000_000_000_000),
+        _ => (text, 1),
+    };
+    let number: u64 = digits.parse().map_err(|error| format!("{error}"))?;
+    number.checked_mul(factor).ok_or_else(|| "too large".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::size;
+
+    #[test]
+    fn sizes_may_have_a_prefix() {
+        assert_eq!(size("20G"), Ok(20_000_000_000));
+        assert_eq!(size("64k"), Ok(64_000));
+        assert_eq!(size("12"), Ok(12));
+        assert!(size("G").is_err() && size("").is_err() && size("99999999999T").is_err());
+    }
+}
