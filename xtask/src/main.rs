@@ -4,6 +4,7 @@ mod bench;
 mod build;
 mod cmd;
 mod demo;
+mod kernels;
 mod lint;
 mod process;
 mod setup;
@@ -35,6 +36,8 @@ enum Verb {
     Demo(demo::Options),
     /// Run every test, the privileged ones included.
     Test(test::Options),
+    /// Run tests on older kernels, in QEMU (fetched at the first use).
+    Kernels(kernels::Options),
     /// Check format, lints, features, docs, licences and the house rules.
     Lint,
     /// Measure, and write tables and JSON to the target directory's `bench`.
@@ -65,6 +68,7 @@ fn run(workspace: &Workspace, verb: Verb) -> anyhow::Result<()> {
         Verb::Build => build::run(workspace),
         Verb::Demo(options) => demo::run(workspace, &options),
         Verb::Test(options) => test::run(workspace, &options),
+        Verb::Kernels(options) => kernels::run(workspace, &options),
         Verb::Lint => lint::run(workspace),
         Verb::Bench(options) => bench::run(workspace, &options),
         Verb::BenchPart(options) => bench::part::run(options),

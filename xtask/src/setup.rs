@@ -9,6 +9,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 
 use crate::cmd::Cmd;
+use crate::kernels;
 use crate::workspace::Workspace;
 
 /// What a build needs. libelf and zlib: libcontainer's device filter for cgroup2 links libbpf, whose
@@ -27,6 +28,9 @@ pub(crate) struct Options {
     /// Also what `bench unix` compares with: socat and haproxy (never started as a service).
     #[arg(long)]
     bench: bool,
+    /// Also what `kernels` runs: kernels and QEMU, unpacked into the target directory (300 MB to fetch).
+    #[arg(long)]
+    kernels: bool,
     /// Also what `lint` uses: rustfmt, clippy, and cargo-deny (compiled: takes minutes).
     #[arg(long)]
     lint: bool,
@@ -36,6 +40,9 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<()
     build_tools()?;
     if options.bench {
         packages(&BENCH)?;
+    }
+    if options.kernels {
+        kernels::prepare(workspace)?;
     }
     if options.lint {
         rust_components()?;
@@ -71,6 +78,14 @@ fn packages(wanted: &[&str]) -> anyhow::Result<()> {
         Cmd::new("systemctl").args(["disable", "haproxy"]).run()?;
     }
     Ok(())
+}
+
+/// Fetches apt's lists of packages, or says how to.
+pub(crate) fn update_lists() -> anyhow::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        bail!("apt does not know or does not get a package. Run: sudo apt-get update");
+    }
+    apt(&["update"])
 }
 
 fn apt(arguments: &[&str]) -> anyhow::Result<()> {
