@@ -28,7 +28,7 @@ pub(crate) struct Options {
     /// Also what `bench unix` compares with: socat and haproxy (never started as a service).
     #[arg(long)]
     bench: bool,
-    /// Also what `kernels` runs: kernels and QEMU, unpacked into the target directory (300 MB to fetch).
+    /// Also what `kernels` runs: kernels and QEMU, unpacked into the target directory (200 MB to fetch).
     #[arg(long)]
     kernels: bool,
     /// Also what `lint` uses: rustfmt, clippy, and cargo-deny (compiled: takes minutes).

@@ -1,9 +1,10 @@
 //! Debian packages, downloaded by apt and unpacked below `target/kernels`: nothing is installed.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
+use rustix::fs::{FlockOperation, flock};
 
 use crate::cmd::Cmd;
 use crate::setup;
@@ -13,6 +14,8 @@ use crate::workspace::Workspace;
 #[derive(Debug)]
 pub(super) struct Packages {
     directory: PathBuf,
+    /// Held for as long as we use the directory.
+    _lock: File,
 }
 
 impl Packages {
@@ -26,7 +29,11 @@ impl Packages {
         }
         let directory = workspace.target().join("kernels");
         fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
-        Ok(Self { directory })
+        let lock = File::create(directory.join(".lock")).context("lock file")?;
+        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+            bail!("{}: another run uses it", directory.display());
+        }
+        Ok(Self { directory, _lock: lock })
     }
 
     /// The directory that all is kept in.
