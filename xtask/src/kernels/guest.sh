@@ -1,8 +1,10 @@
 # Runs as the guest's first process once the host's file system is its root. Variables come before this
 # text: TESTS (lines: name, path), ARGUMENTS, LIMIT (seconds for one), and what the tests read.
 exec </dev/null >/dev/ttyS1 2>&1
-# Ends QEMU: see ending.rs. The sleep is for the instant until it is gone, as process 1 must not end.
+# Ends QEMU: see ending.rs. Setting a mode of a terminal waits until all output has left it (TCSADRAIN).
+# The sleep is for the instant until QEMU is gone, as process 1 must not end.
 finish() {
+    stty -F /dev/ttyS1 -echo
     printf "\\$(printf %o "$1")" | dd of=/dev/port bs=1 seek=244 2>/dev/null
     sleep 60
 }
@@ -44,7 +46,4 @@ while read -r name path; do
 done <<END
 $TESTS
 END
-# The last lines must have left the serial port.
-stty -F /dev/ttyS1 -a >/dev/null
-sleep 1
 finish $((32 + failed))

@@ -8,7 +8,12 @@ $b mkdir -p /dev /proc /sys /host /upper /new
 $b mount -t devtmpfs dev /dev
 exec </dev/null >/dev/ttyS1 2>&1
 # isa-debug-exit: what is written to this port ends QEMU (see ending.rs).
-trap 'echo "@guest broken the start failed, see the lines above"; $b printf "\042" | $b dd of=/dev/port bs=1 seek=244 2>/dev/null' EXIT
+broken() {
+    echo "@guest broken the start failed: see the last lines of the log"
+    $b stty -F /dev/ttyS1 -echo
+    $b printf '\042' | $b dd of=/dev/port bs=1 seek=244 2>/dev/null
+}
+trap broken EXIT
 $b mount -t proc proc /proc
 while read -r module; do
     echo "loading $module"

@@ -84,6 +84,8 @@ impl Watch<'_> {
                 bail!("{}: {late}\n{}", self.series, state.tail());
             }
         }
+        // Ctrl-C reaches QEMU too, which then ends as after a panic.
+        self.stop.check()?;
         let ending = Ending::of(guest.wait()?);
         self.judge(ending, state)
     }
