@@ -37,4 +37,4 @@ pub use sandbox::{Sandbox, run, run_alone};
 pub use scene::Scene;
 pub use socket::{Kind, Listener, Socket};
 pub use stream::Stream;
-pub use wait::{DEADLINE, OrFail, ensure, eventually, eventually_within};
+pub use wait::{DEADLINE, OrFail, ensure, eventually, eventually_within, patient};

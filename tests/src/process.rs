@@ -10,7 +10,7 @@ use std::process::{Child, ExitStatus};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal};
 
-use crate::wait::{DEADLINE, OrFail, ensure, eventually};
+use crate::wait::{DEADLINE, OrFail, ensure, eventually, patient};
 
 /// A process, held by a pidfd.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ impl Process {
     /// True once the process has ended, or does so within the deadline.
     #[must_use]
     pub fn ends(&self) -> bool {
-        let timeout = Timespec { tv_sec: DEADLINE.as_secs().cast_signed(), tv_nsec: 0 };
+        let timeout = Timespec { tv_sec: patient(DEADLINE).as_secs().cast_signed(), tv_nsec: 0 };
         let mut poll = [PollFd::new(&self.fd, PollFlags::IN)];
         matches!(rustix::event::poll(&mut poll, Some(&timeout)), Ok(1))
     }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::fs::FlockOperation;
 use rustix::mount::UnmountFlags;
+use rustix::process::{Resource, Rlimit};
 use tempfile::TempDir;
 
 use crate::wait::{OrFail, ensure, eventually};
@@ -37,6 +38,7 @@ fn guarded(mode: FlockOperation, test: impl FnOnce(&Sandbox)) {
         println!("SKIP: {why}");
         return;
     }
+    raise_descriptor_limit();
     let lock = File::create(programs::profile_dir().join(".xconnect-tests.lock")).or_fail("lock file");
     rustix::fs::flock(&lock, mode).or_fail("lock");
     let sandbox = Sandbox::new();
@@ -51,6 +53,14 @@ fn privileged() -> Result<(), String> {
     let effective = effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0);
     // CAP_SYS_ADMIN is bit 21 (linux/capability.h).
     ensure(effective & (1 << 21) != 0, "needs CAP_SYS_ADMIN, for namespaces")
+}
+
+/// Some tests hold more than a thousand connections, and a login's soft limit is 1024.
+#[track_caller]
+fn raise_descriptor_limit() {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    rustix::process::setrlimit(Resource::Nofile, raised).or_fail("RLIMIT_NOFILE");
 }
 
 /// A private directory. Dropping it ends what was started with its path in arguments or environment.

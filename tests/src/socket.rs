@@ -14,7 +14,7 @@ use rustix::net::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::wait::{DEADLINE, OrFail};
+use crate::wait::{DEADLINE, OrFail, patient};
 
 /// The most descriptors that one message can carry (`SCM_MAX_FD`, unix(7)).
 pub const SCM_MAX_FD: usize = 253;
@@ -63,7 +63,7 @@ impl From<OwnedFd> for Socket {
     #[track_caller]
     fn from(fd: OwnedFd) -> Self {
         let socket = Self(fd);
-        socket.set_timeout(DEADLINE);
+        socket.set_timeout(patient(DEADLINE));
         socket
     }
 }
@@ -254,7 +254,7 @@ pub struct Listener(OwnedFd);
 impl From<OwnedFd> for Listener {
     #[track_caller]
     fn from(fd: OwnedFd) -> Self {
-        sockopt::set_socket_timeout(&fd, Timeout::Recv, Some(DEADLINE)).or_fail("accept timeout");
+        sockopt::set_socket_timeout(&fd, Timeout::Recv, Some(patient(DEADLINE))).or_fail("accept timeout");
         Self(fd)
     }
 }
@@ -288,7 +288,7 @@ impl Listener {
     /// Takes the next connection.
     ///
     /// # Errors
-    /// Those of accept(2); `EAGAIN` when none comes within [`DEADLINE`].
+    /// Those of accept(2); `EAGAIN` when none comes within [`DEADLINE`] ([`patient`]).
     #[track_caller]
     pub fn try_accept(&self) -> io::Result<Socket> {
         let fd = rustix::net::accept_with(&self.0, SocketFlags::CLOEXEC)?;

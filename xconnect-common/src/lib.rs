@@ -14,10 +14,6 @@ pub const REDIRECT: u64 = 1 << 63;
 /// Set in [`Gate::inside`] beside the thread: its verdict has run, its bytes are about to be queued.
 pub const DECIDED: u64 = 1;
 
-/// Set in [`Gate::inside`] beside the thread: there was nothing for it to take (user space had read it), so
-/// that it will not come to give the lock back.
-pub const EMPTY: u64 = 4;
-
 /// In [`Gate::inside`]: user space. No thread has this address.
 pub const USER: u64 = 2;
 
@@ -59,22 +55,26 @@ pub struct Gate {
     pub word: u64,
     /// Socket buffers seen by the verdict.
     pub messages: u64,
-    /// Bytes that could not be redirected to the sink, which had left the map, and went to the hold pair.
+    /// Bytes that could not be redirected to the sink and went to the hold pair: the sink had left the map, or
+    /// order was not certain any more.
     pub fallen: u64,
     /// Bytes that could not even be held: they wait in the source's own queue. Such a flow is cut.
     pub stranded: u64,
-    /// The thread that is between queueing its bytes and handing them on, or 0; see [`DECIDED`].
+    /// The thread that has the lock: it is between queueing its bytes and handing them on. 0: nobody; see
+    /// [`DECIDED`] and [`USER`].
     pub inside: u64,
     /// How often a thread has entered.
     pub entries: u64,
-    /// How often a thread entered while another one was inside: order is not certain any more.
+    /// How often a thread went on without the lock: order is not certain any more.
     pub overlaps: u64,
-    /// Not 0: `inside`, `entries` and `overlaps` are kept (the source has a verdict).
+    /// Not 0: the lock is used (the source is about to have a verdict, and the kernel has the tracepoints).
     pub armed: u64,
     /// Bytes that were sent on the sink, by the kernel or by us, since it is traced.
     pub delivered: u64,
+    /// The handler that a socket without a verdict has. Found out by a gate that is not armed.
+    pub plain_handler: u64,
     /// Zero.
-    pub reserved: [u64; 7],
+    pub reserved: [u64; 6],
 }
 
 /// What is written to the fence's socket: it comes out of the sink's own receiving side once all that was
@@ -96,8 +96,8 @@ pub struct Marker {
 pub struct Offsets {
     /// `__sk_common.skc_cookie` in `struct sock`.
     pub cookie: u64,
-    /// `sk_receive_queue.qlen` in `struct sock`.
-    pub queue_len: u64,
+    /// `sk_data_ready` in `struct sock`.
+    pub data_ready: u64,
 }
 
 const _: () = assert!(size_of::<Flow>() == 24 && align_of::<Flow>() == 8);

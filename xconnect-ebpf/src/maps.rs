@@ -37,7 +37,7 @@ pub(crate) static GATES: Array<Gate> = Array::with_max_entries(FLOWS_MAX, MMAPAB
 static FENCE: u64 = 0;
 
 #[unsafe(no_mangle)]
-static OFFSETS: Offsets = Offsets { cookie: 0, queue_len: 0 };
+static OFFSETS: Offsets = Offsets { cookie: 0, data_ready: 0 };
 
 pub(crate) fn fence_cookie() -> u64 {
     // SAFETY: a valid static. Volatile: the loader replaces the value.

@@ -5,7 +5,7 @@ use aya_ebpf::bindings::sk_action::SK_PASS;
 use aya_ebpf::helpers::{bpf_get_current_task, bpf_get_socket_cookie};
 use aya_ebpf::macros::stream_verdict;
 use aya_ebpf::programs::SkBuffContext;
-use xconnect_common::{DECIDED, EMPTY, REDIRECT};
+use xconnect_common::{DECIDED, Gate, REDIRECT};
 
 use crate::atomic;
 use crate::maps::{FLOWS, GATES, TARGETS, fence_cookie};
@@ -28,18 +28,14 @@ fn verdict(ctx: SkBuffContext) -> u32 {
     let (sink, hold, slot) = unsafe { ((*flow).sink, (*flow).hold, (*flow).slot) };
     let Some(gate) = GATES.get_ptr_mut(slot) else { return SK_PASS };
     let len = u64::from(ctx.len());
+    // SAFETY: the gate is an element of the array, whose words are only ever changed atomically.
     unsafe {
-        let thread = bpf_get_current_task();
-        if !atomic::replace(&raw mut (*gate).inside, thread, thread | DECIDED) {
-            atomic::replace(&raw mut (*gate).inside, thread | EMPTY, thread | DECIDED);
-        }
+        let certain = keeps_order(gate);
         atomic::add(&raw mut (*gate).messages, 1);
-        let redirect = atomic::add(&raw mut (*gate).word, len) & REDIRECT != 0;
-        if redirect {
-            if TARGETS.redirect_skb(&ctx, sink, EGRESS) as u32 == SK_PASS {
+        if atomic::add(&raw mut (*gate).word, len) & REDIRECT != 0 {
+            if certain && TARGETS.redirect_skb(&ctx, sink, EGRESS) as u32 == SK_PASS {
                 return SK_PASS;
             }
-            // The sink has left the map: its peer has half-closed.
             atomic::add(&raw mut (*gate).fallen, len);
         }
         if TARGETS.redirect_skb(&ctx, hold, EGRESS) as u32 != SK_PASS {
@@ -47,4 +43,18 @@ fn verdict(ctx: SkBuffContext) -> u32 {
         }
     }
     SK_PASS
+}
+
+/// Whether this thread has had the lock since before it took the buffer, and all others before it too.
+#[inline(always)]
+unsafe fn keeps_order(gate: *mut Gate) -> bool {
+    // SAFETY: as for the caller.
+    unsafe {
+        let thread = bpf_get_current_task();
+        let armed = core::ptr::read_volatile(&raw const (*gate).armed) != 0;
+        if armed && !atomic::replace(&raw mut (*gate).inside, thread, thread | DECIDED) {
+            atomic::add(&raw mut (*gate).overlaps, 1);
+        }
+        core::ptr::read_volatile(&raw const (*gate).overlaps) == 0
+    }
 }

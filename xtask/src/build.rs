@@ -83,7 +83,7 @@ fn dist(workspace: &Workspace) -> anyhow::Result<()> {
 }
 
 /// The target that this compiler builds for by default.
-fn host_triple() -> anyhow::Result<String> {
+pub(crate) fn host_triple() -> anyhow::Result<String> {
     let version = Cmd::new("rustc").arg("-vV").quiet().output()?;
     let host = version.lines().find_map(|line| line.strip_prefix("host: "));
     Ok(host.context("rustc -vV names no host")?.to_owned())

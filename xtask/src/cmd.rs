@@ -59,16 +59,25 @@ impl Cmd {
     }
 
     /// Runs it and returns its standard output; on failure the error ends with its standard error.
-    pub(crate) fn output(mut self) -> anyhow::Result<String> {
+    pub(crate) fn output(self) -> anyhow::Result<String> {
+        let name = self.name();
+        String::from_utf8(self.bytes()?).context(name)
+    }
+
+    /// Runs it and returns the bytes of its standard output, which need not be text.
+    pub(crate) fn bytes(mut self) -> anyhow::Result<Vec<u8>> {
         self.print();
         let output = self.command.stdin(Stdio::null()).output().with_context(|| self.name())?;
-        ensure!(
-            output.status.success(),
-            "{}: {}: {}",
-            self.name(),
-            output.status,
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
+        let why = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{}: {}: {}", self.name(), output.status, why.trim());
+        Ok(output.stdout)
+    }
+
+    /// Runs it with our standard error, and returns its standard output.
+    pub(crate) fn messages(mut self) -> anyhow::Result<String> {
+        self.print();
+        let output = self.command.stderr(Stdio::inherit()).output().with_context(|| self.name())?;
+        ensure!(output.status.success(), "{}: {}", self.name(), output.status);
         String::from_utf8(output.stdout).with_context(|| self.name())
     }
 

@@ -5,6 +5,7 @@ mod build;
 mod cmd;
 mod demo;
 mod ebpf;
+mod kernels;
 mod lint;
 mod process;
 mod setup;
@@ -41,6 +42,8 @@ enum Verb {
     Test(test::Options),
     /// Stress unix links with numbered words for long, and tell what was lost, doubled, reordered or stalled.
     Torture(torture::Options),
+    /// Run tests on older kernels, in QEMU (fetched at the first use).
+    Kernels(kernels::Options),
     /// Check format, lints, features, docs, licences and the house rules.
     Lint,
     /// Measure, and write tables and JSON to the target directory's `bench`.
@@ -73,6 +76,7 @@ fn run(workspace: &Workspace, verb: Verb) -> anyhow::Result<()> {
         Verb::Demo(options) => demo::run(workspace, &options),
         Verb::Test(options) => test::run(workspace, &options),
         Verb::Torture(options) => torture::run(workspace, &options),
+        Verb::Kernels(options) => kernels::run(workspace, &options),
         Verb::Lint => lint::run(workspace),
         Verb::Bench(options) => bench::run(workspace, &options),
         Verb::BenchPart(options) => bench::part::run(options),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::protocol::{Reply, Request, Stat, receive, send};
 use crate::socket::{Kind, Listener, Socket};
-use crate::wait::OrFail;
+use crate::wait::{OrFail, patient};
 
 /// A channel to the process in a container. One request at a time; [`Agent::another`] opens more.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ impl Agent {
     #[track_caller]
     #[must_use]
     pub fn new(channel: Socket) -> Self {
-        channel.set_timeout(REQUEST);
+        channel.set_timeout(patient(REQUEST));
         Self { channel }
     }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::files;
 use super::protocol::{Reply, Request, SERVER_TIMEOUT, receive, send};
 use crate::socket::{Kind, Listener, Socket};
-use crate::wait::DEADLINE;
+use crate::wait::{DEADLINE, patient};
 
 /// Serves one channel until the test closes it.
 pub fn serve(channel: &Socket) {
@@ -31,7 +31,7 @@ pub fn serve(channel: &Socket) {
 /// Descriptors on their way are counted for all processes of a user together, and without `CAP_SYS_RESOURCE`
 /// there is a limit (`too_many_unix_fds` in net/unix/scm.c): another test may use it up for a while.
 fn answer(channel: &Socket, reply: &Reply, fd: Option<&OwnedFd>) -> io::Result<()> {
-    let end = Instant::now() + DEADLINE;
+    let end = Instant::now() + patient(DEADLINE);
     loop {
         match send(channel, reply, fd) {
             Err(error) if error.raw_os_error() == Some(libc::ETOOMANYREFS) && Instant::now() < end => {

@@ -9,8 +9,10 @@ use std::path::Path;
 use clap::Args;
 
 use crate::cmd::Cmd;
+use crate::kernels;
 use crate::workspace::Workspace;
 pub(crate) use bpf::{BpfTools, bpf_tools};
+pub(crate) use packages::update_lists;
 
 /// What a build needs. libelf and zlib: libcontainer's device filter for cgroup2 links libbpf, whose
 /// own build calls make and pkg-config.
@@ -26,6 +28,9 @@ pub(crate) struct Options {
     /// Also what `bench unix` compares with: socat and haproxy (never started as a service).
     #[arg(long)]
     bench: bool,
+    /// Also what `kernels` runs: kernels and QEMU, unpacked into the target directory (200 MB to fetch).
+    #[arg(long)]
+    kernels: bool,
     /// Also what `lint` uses: rustfmt, clippy, and cargo-deny (compiled: takes minutes).
     #[arg(long)]
     lint: bool,
@@ -38,6 +43,9 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<()
     }
     if options.bench {
         packages::ensure(&BENCH)?;
+    }
+    if options.kernels {
+        kernels::prepare(workspace)?;
     }
     if options.lint {
         rust_components()?;

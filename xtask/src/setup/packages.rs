@@ -62,6 +62,14 @@ pub(super) fn candidate(package: &str) -> Option<String> {
     (version != "(none)").then(|| version.to_owned())
 }
 
+/// Fetches apt's lists of packages, or says how to.
+pub(crate) fn update_lists() -> anyhow::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        bail!("apt does not know or does not get a package. Run: sudo apt-get update");
+    }
+    apt(&["update"])
+}
+
 fn apt(arguments: &[&str]) -> anyhow::Result<()> {
     Cmd::new("apt-get").args(arguments).env("DEBIAN_FRONTEND", "noninteractive").run()
 }

@@ -1,6 +1,6 @@
 //! `test`: every test of the workspace; those between real namespaces get the built programs.
 
-mod tally;
+pub(crate) mod tally;
 
 use std::process::Stdio;
 use std::sync::mpsc;

@@ -25,37 +25,55 @@ impl AddAssign for Tally {
     }
 }
 
+/// Counts line by line.
+#[derive(Debug, Default)]
+pub(crate) struct Counter {
+    tally: Tally,
+    of_passed: bool,
+}
+
+impl Counter {
+    /// Takes a line, without its end; true where it is to be shown: of what passed tests printed, none is.
+    pub(crate) fn line(&mut self, line: &str) -> bool {
+        match line {
+            "successes:" => self.of_passed = true,
+            "failures:" => self.of_passed = false,
+            text if text.starts_with("test result: ") => {
+                self.of_passed = false;
+                self.tally.count(text);
+            }
+            text => {
+                if let Some(name) = text.strip_prefix("test ").and_then(|it| it.strip_suffix(" ... FAILED")) {
+                    self.tally.failures.push(name.to_owned());
+                }
+                if self.of_passed && text.trim_start().starts_with("SKIP") {
+                    self.tally.skips.push(text.trim().to_owned());
+                }
+            }
+        }
+        !self.of_passed
+    }
+
+    /// The results so far.
+    pub(crate) fn finish(self) -> Tally {
+        self.tally
+    }
+}
+
 /// Copies output to `to`; of what passed tests printed only the SKIP lines.
 pub(crate) fn copy(output: impl Read, to: &mut impl Write) -> io::Result<Tally> {
-    let mut tally = Tally::default();
-    let mut of_passed = false;
+    let mut counter = Counter::default();
     let mut reader = BufReader::new(output);
     let mut bytes = Vec::new();
     while reader.read_until(b'\n', &mut bytes)? > 0 {
         // Tests may print anything, so bytes that are no text are none of our business.
         let line = String::from_utf8_lossy(&bytes).trim_end().to_owned();
         bytes.clear();
-        match line.as_str() {
-            "successes:" => of_passed = true,
-            "failures:" => of_passed = false,
-            text if text.starts_with("test result: ") => {
-                of_passed = false;
-                tally.count(text);
-            }
-            text => {
-                if let Some(name) = text.strip_prefix("test ").and_then(|it| it.strip_suffix(" ... FAILED")) {
-                    tally.failures.push(name.to_owned());
-                }
-                if of_passed && text.trim_start().starts_with("SKIP") {
-                    tally.skips.push(text.trim().to_owned());
-                }
-            }
-        }
-        if !of_passed && !line.is_empty() {
+        if counter.line(&line) && !line.is_empty() {
             writeln!(to, "{line}")?;
         }
     }
-    Ok(tally)
+    Ok(counter.finish())
 }
 
 impl Tally {

@@ -36,7 +36,7 @@ pub(super) fn offsets(bytes: &[u8]) -> Result<Offsets, Error> {
     let btf = Btf::new(bytes)?;
     Ok(Offsets {
         cookie: btf.offset("sock", &["__sk_common", "skc_cookie"])?,
-        queue_len: btf.offset("sock", &["sk_receive_queue", "qlen"])?,
+        data_ready: btf.offset("sock", &["sk_data_ready"])?,
     })
 }
 
