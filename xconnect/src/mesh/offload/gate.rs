@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::sys::memory::shared_struct;
-use xconnect_common::{EMPTY, Gate, REDIRECT, USER};
+use xconnect_common::{Gate, REDIRECT, USER};
 
 shared_struct! {
     /// [`Gate`], word by word: what is changed by the programs too. An element of the mapped array.
@@ -27,7 +27,9 @@ shared_struct! {
         pub(in crate::mesh) armed: AtomicU64,
         /// Bytes sent on the sink.
         pub(in crate::mesh) delivered: AtomicU64,
-        reserved: [AtomicU64; 7],
+        /// The handler of a socket without a verdict.
+        pub(in crate::mesh) plain_handler: AtomicU64,
+        reserved: [AtomicU64; 6],
     }
 }
 
@@ -43,6 +45,7 @@ const _: () = {
     assert!(offset_of!(AtomicGate, overlaps) == offset_of!(Gate, overlaps));
     assert!(offset_of!(AtomicGate, armed) == offset_of!(Gate, armed));
     assert!(offset_of!(AtomicGate, delivered) == offset_of!(Gate, delivered));
+    assert!(offset_of!(AtomicGate, plain_handler) == offset_of!(Gate, plain_handler));
 };
 
 impl AtomicGate {
@@ -58,14 +61,16 @@ impl AtomicGate {
             &self.entries,
             &self.overlaps,
             &self.delivered,
+            &self.plain_handler,
         ];
         for word in words {
             word.store(0, Ordering::SeqCst);
         }
     }
 
-    /// From now on threads take turns (where the kernel has the tracepoints).
-    pub(in crate::mesh) fn arm(&self) {
+    /// From now on the lock is used by sockets with another handler than this one.
+    pub(super) fn arm(&self, plain_handler: u64) {
+        self.plain_handler.store(plain_handler, Ordering::SeqCst);
         self.armed.store(1, Ordering::SeqCst);
     }
 
@@ -111,7 +116,7 @@ impl AtomicGate {
         self.delivered.load(Ordering::SeqCst)
     }
 
-    /// How often a thread went on without its turn.
+    /// How often a thread went on without the lock: not 0, and order is not certain.
     pub(in crate::mesh) fn overlaps(&self) -> u64 {
         self.overlaps.load(Ordering::SeqCst)
     }
@@ -119,12 +124,6 @@ impl AtomicGate {
     /// Takes the turn if nobody is inside: the sender's threads wait meanwhile, for a short time. False: try
     /// again some milliseconds later.
     pub(in crate::mesh) fn lock(&self) -> bool {
-        let holder = self.inside.load(Ordering::SeqCst);
-        if holder & EMPTY != 0 {
-            // It found nothing and is long gone when we come the next time.
-            let _ = self.inside.compare_exchange(holder, 0, Ordering::SeqCst, Ordering::SeqCst);
-            return false;
-        }
         self.inside.compare_exchange(0, USER, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 

@@ -59,6 +59,8 @@ pub(crate) struct KernelPath {
     _fence_source: UnixStream,
     secret: [u64; 2],
     fences: AtomicU64,
+    /// The handler of a socket without a verdict (`sock_def_readable`).
+    plain_handler: AtomicU64,
     slots: Mutex<Slots>,
     features: Features,
 }
@@ -97,6 +99,14 @@ impl KernelPath {
     /// The gate with a number below [`flows`](Self::flows).
     pub(crate) fn gate(&self, slot: u32) -> &AtomicGate {
         &self.gates[slot as usize]
+    }
+
+    /// From now on the sender's threads take turns, once the source has a verdict; where the kernel tells who
+    /// is inside.
+    pub(super) fn arm(&self, slot: u32) {
+        if self.features.traced {
+            self.gate(slot).arm(self.plain_handler.load(Ordering::Relaxed));
+        }
     }
 
     /// Lets a socket be redirected to.

@@ -60,6 +60,11 @@ impl Gate {
         Some(gate)
     }
 
+    /// From now on the sender's threads take turns.
+    pub(in crate::mesh) fn arm(&self) {
+        self.kernel.arm(self.slot);
+    }
+
     pub(in crate::mesh) fn slot(&self) -> u32 {
         self.slot
     }

@@ -32,6 +32,8 @@ pub(super) enum Trouble {
     Overtaken,
     #[error("it cannot be handed to the kernel")]
     HandOver(#[source] NotEntered),
+    #[error("the sender was in the middle of a message for too long")]
+    LockedOut,
     #[error("the kernel could neither forward nor hold bytes")]
     Stranded,
 }

@@ -56,18 +56,18 @@ fn sample() -> Vec<u8> {
     let int = build.name("int");
     build.words(&[int, 1 << 24, 4, 32]);
     build.composite(STRUCT, "sock_common", &[("first", 1, 0), ("skc_cookie", 1, 64)]);
-    build.composite(STRUCT, "", &[("prev", 1, 0), ("qlen", 1, 32)]);
+    build.composite(STRUCT, "", &[("prev", 1, 0), ("sk_data_ready", 1, 32)]);
     build.composite(UNION, "", &[("list", 1, 0), ("", 3, 0)]);
     build.composite(STRUCT, "sk_buff_head", &[("", 4, 64)]);
     let typedef = build.name("queue_t");
     build.words(&[typedef, 8 << 24, 5]);
-    build.composite(STRUCT, "sock", &[("__sk_common", 2, 0), ("sk_receive_queue", 6, 256)]);
+    build.composite(STRUCT, "sock", &[("__sk_common", 2, 0), ("", 6, 256)]);
     build.bytes()
 }
 
 #[test]
 fn fields_are_found_through_anonymous_members_and_synonyms() {
-    assert_eq!(offsets(&sample()), Ok(Offsets { cookie: 8, queue_len: 32 + 8 + 4 }));
+    assert_eq!(offsets(&sample()), Ok(Offsets { cookie: 8, data_ready: 32 + 8 + 4 }));
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn the_running_kernel_has_the_fields() {
     };
     let found = offsets(&bytes).unwrap();
     assert!(found.cookie > 0 && found.cookie % 8 == 0 && found.cookie < 256, "{found:?}");
-    assert!(found.queue_len > found.cookie && found.queue_len < 1024, "{found:?}");
+    assert!(found.data_ready > found.cookie && found.data_ready < 1024, "{found:?}");
 }
 
 #[test]

@@ -59,6 +59,7 @@ pub(super) fn load(object: &[u8], flows: u32, types: &Path) -> Result<KernelPath
         _fence_source: fence_source,
         secret: [0, 8].map(|at| u64::from_ne_bytes(std::array::from_fn(|byte| secret[at + byte]))),
         fences: AtomicU64::new(1),
+        plain_handler: AtomicU64::new(0),
         slots: Mutex::new(Slots::new(flows)),
         features,
     };

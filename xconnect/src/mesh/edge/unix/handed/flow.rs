@@ -14,10 +14,19 @@ use xconnect_common::Marker;
 
 /// For so long after the last byte was delivered a sink that has left the map may still deliver.
 const SETTLING: Duration = Duration::from_millis(50);
-/// Kernels that do not tell who is inside: the source is read once nothing has happened for so long, twice.
+/// Kernels that do not tell who is inside: for so long no verdict may run, before a read and after it.
 const QUIET: Duration = Duration::from_millis(20);
+/// For so long a thread of the sender may be in the middle of a message while we want to read.
+const LOCKED_OUT: Duration = Duration::from_secs(1);
 /// How often it is looked at once whether everything was sent, before a timer is set.
 const LOOKS: u32 = 16;
+
+/// What was read from a source without a lock: whether older bytes were under way is not known yet.
+struct Unsure {
+    bytes: Vec<u8>,
+    messages: u64,
+    since: Instant,
+}
 
 /// Where a flow is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,8 +98,11 @@ pub(super) struct Flow {
     source_ended: bool,
     sink_left: bool,
     sink_gone: bool,
-    /// Left-overs on a kernel that does not tell who is inside: since when nothing changes.
-    quiet: Option<(u64, usize, Instant)>,
+    /// On a kernel that does not tell who is inside: since when no verdict has run.
+    quiet: Option<(u64, Instant)>,
+    unsure: Option<Unsure>,
+    /// Since when the lock could not be had.
+    locked_out: Option<Instant>,
     reached_kernel: bool,
     /// Moved by us, not yet counted.
     pub(super) moved: (u64, u64),
@@ -120,6 +132,8 @@ impl Flow {
             sink_left: false,
             sink_gone: false,
             quiet: None,
+            unsure: None,
+            locked_out: None,
             reached_kernel: false,
             moved: (0, 0),
             counted: (0, 0),
@@ -330,14 +344,9 @@ impl Flow {
             // On its way to the hold pair, which will tell.
             return Progress::Waits;
         }
-        if self.state == State::Draining {
-            return self.drain(io);
-        }
         if self.source_ended {
             self.state = State::Draining;
-            return Progress::Stepped;
-        }
-        if self.state == State::Hold && self.sink_left {
+        } else if self.state == State::Hold && self.sink_left {
             self.state = State::Tail;
         }
         let waiting = match socket::waiting(io.source) {
@@ -346,8 +355,10 @@ impl Flow {
         };
         match (waiting, self.state) {
             (0, State::Hold) => self.redirect(),
-            (0, _) => Progress::Waits,
-            (waiting, _) => self.take_left_overs(waiting, io),
+            (0, State::Tail) => Progress::Waits,
+            // The end's last look, too, is one that no thread of the sender can get ahead of.
+            (waiting, _) if io.kernel.features().traced => self.read_locked(waiting, io),
+            (waiting, _) => self.read_unlocked(waiting, io),
         }
     }
 
@@ -359,76 +370,100 @@ impl Flow {
             self.state = State::Kernel;
             (self.read, self.fallen, self.messages.1) = (0, fallen, messages);
             self.reached_kernel = true;
-            self.quiet = None;
+            self.unsure = None;
         }
         Progress::Stepped
     }
 
-    /// What was on the source's queue before the verdict had it: every arrival pops one, so these stay.
-    fn take_left_overs(&mut self, waiting: usize, io: &mut Io<'_>) -> Progress {
-        if !io.kernel.features().traced {
-            return self.take_when_quiet(waiting, io);
-        }
+    /// Reads the source with the sender's threads locked out: what was on its queue before the verdict had it
+    /// (every arrival takes one from it, so these stay), or the rest after the end.
+    fn read_locked(&mut self, waiting: usize, io: &mut Io<'_>) -> Progress {
+        // All of it at once: a buffer that is half read would be taken whole by the verdict.
+        io.scratch.fit(waiting);
         if !self.gate.lock() {
-            return Progress::Later;
+            return self.locked_out(io.now);
         }
-        if self.read != self.held_total() {
-            return self.unlocked(Progress::Stepped);
+        self.locked_out = None;
+        let waiting = socket::waiting(io.source).unwrap_or(usize::MAX);
+        let unchanged = self.read == self.held_total() && waiting <= io.scratch.buffer.len();
+        let read = if unchanged && waiting > 0 {
+            socket::receive_plain(io.source, &mut io.scratch.buffer[..waiting])
+        } else {
+            Ok(0)
+        };
+        let kept = self.gate.unlock();
+        if !kept || self.gate.overlaps() > 0 {
+            return Progress::Broken(Trouble::Overtaken);
         }
-        // Not more than was there: what comes while we read is the verdict's.
-        let room = waiting.min(io.scratch.buffer.len());
-        match socket::receive_plain(io.source, &mut io.scratch.buffer[..room]) {
-            Ok(len) => {
-                if !self.gate.unlock() {
-                    return Progress::Broken(Trouble::Overtaken);
-                }
-                self.forward(len, io)
+        match read {
+            Ok(0) if unchanged && self.state == State::Draining => self.end(io),
+            Ok(0) => Progress::Stepped,
+            Ok(len) => self.forward(len, io),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+                Progress::Stepped
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => self.unlocked(Progress::Stepped),
-            Err(error) if error.kind() == ErrorKind::Interrupted => self.unlocked(Progress::Stepped),
             Err(error) if error.kind() == ErrorKind::ConnectionReset => {
                 self.source_ended = true;
-                self.unlocked(Progress::Stepped)
+                Progress::Stepped
             }
             Err(error) => Progress::Broken(Trouble::Read(error)),
         }
     }
 
-    fn unlocked(&self, then: Progress) -> Progress {
-        if self.gate.unlock() { then } else { Progress::Broken(Trouble::Overtaken) }
+    /// A thread of the sender has the lock: for longer than an instant only where it waits in the middle of a
+    /// message. Not for ever.
+    fn locked_out(&mut self, now: Instant) -> Progress {
+        let since = *self.locked_out.get_or_insert(now);
+        if now.duration_since(since) < LOCKED_OUT {
+            Progress::Later
+        } else {
+            Progress::Broken(Trouble::LockedOut)
+        }
     }
 
-    fn take_when_quiet(&mut self, waiting: usize, io: &mut Io<'_>) -> Progress {
+    /// Kernels that do not tell who is inside: what was read is forwarded once no verdict has run for a while
+    /// after it, so that none was under way with older bytes.
+    fn read_unlocked(&mut self, waiting: usize, io: &mut Io<'_>) -> Progress {
         let messages = self.gate.messages();
+        if let Some(unsure) = &self.unsure {
+            if unsure.messages != messages {
+                return Progress::Broken(Trouble::Overtaken);
+            }
+            if io.now.duration_since(unsure.since) < QUIET {
+                return Progress::Later;
+            }
+            let Some(unsure) = self.unsure.take() else { return Progress::Stepped };
+            io.scratch.buffer[..unsure.bytes.len()].copy_from_slice(&unsure.bytes);
+            return self.forward(unsure.bytes.len(), io);
+        }
+        if waiting == 0 && self.state == State::Draining {
+            return self.end(io);
+        }
         match self.quiet {
-            Some((seen, queued, since)) if (seen, queued) == (messages, waiting) => {
+            Some((seen, since)) if seen == messages => {
                 if io.now.duration_since(since) < QUIET {
                     return Progress::Later;
                 }
             }
             _ => {
-                self.quiet = Some((messages, waiting, io.now));
+                self.quiet = Some((messages, io.now));
                 return Progress::Later;
             }
         }
         self.quiet = None;
-        match socket::receive_plain(io.source, &mut io.scratch.buffer) {
-            Ok(len) if self.gate.messages() == messages => self.forward(len, io),
-            Ok(_) => Progress::Broken(Trouble::Overtaken),
+        io.scratch.fit(waiting);
+        match socket::receive_plain(io.source, &mut io.scratch.buffer[..waiting]) {
+            Ok(len) => {
+                self.unsure = Some(Unsure { bytes: io.scratch.copy_of(0, len), messages, since: io.now });
+                Progress::Later
+            }
             Err(error) if error.kind() == ErrorKind::WouldBlock => Progress::Stepped,
             Err(error) => Progress::Broken(Trouble::Read(error)),
         }
     }
 
-    /// No sender is left: what the source still has is read as from any socket.
-    fn drain(&mut self, io: &mut Io<'_>) -> Progress {
-        match socket::receive_plain(io.source, &mut io.scratch.buffer) {
-            Ok(0) => {}
-            Ok(len) => return self.forward(len, io),
-            Err(error) if error.kind() == ErrorKind::Interrupted => return Progress::Stepped,
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::ConnectionReset) => {}
-            Err(error) => return Progress::Broken(Trouble::Read(error)),
-        }
+    /// Tells the receiver that everything has come.
+    fn end(&mut self, io: &Io<'_>) -> Progress {
         socket::end_sending(io.sink);
         self.state = State::Over;
         Progress::Stepped
@@ -436,6 +471,9 @@ impl Flow {
 
     /// Sends what was read; what the sink does not take is kept.
     fn forward(&mut self, len: usize, io: &mut Io<'_>) -> Progress {
+        if self.gate.overlaps() > 0 {
+            return Progress::Broken(Trouble::Overtaken);
+        }
         self.moved.0 += len as u64;
         self.moved.1 += 1;
         let sent = match scm::send(io.sink, &io.scratch.buffer[..len], &[], self.sender) {
