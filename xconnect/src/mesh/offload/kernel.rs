@@ -125,7 +125,7 @@ impl KernelPath {
         self.count
     }
 
-    /// All gates.
+    /// All gates. One is to be reached before it is used: that may fail, for want of memory.
     pub(crate) fn region(&self) -> &GateRegion {
         &self.gates
     }
