@@ -161,7 +161,7 @@ fn spoil(object: &mut [u8]) {
     let names = word(header(word(62, 2)) + 24, 8);
     let is_verdict =
         |section: &usize| object[names + word(header(*section), 4)..].starts_with(b"sk_skb/stream_verdict");
-    let at = word(header((0..count).find(is_verdict).unwrap()) + 24, 8);
+    let at = word(header((0..count).find(is_verdict).expect("the section of the verdict")) + 24, 8);
     // r0 = r9
     object[at..at + 8].copy_from_slice(&[0xbf, 0x90, 0, 0, 0, 0, 0, 0]);
 }
