@@ -1,6 +1,7 @@
 //! `pv-xconnect` under test, with a graph file.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -34,6 +35,10 @@ pub struct Setup {
     pub fdstore: Option<PathBuf>,
     /// Logs everything.
     pub verbose: bool,
+    /// More arguments.
+    pub arguments: Vec<OsString>,
+    /// A program with its arguments that starts it, such as one that takes privileges away.
+    pub wrapper: Vec<&'static str>,
 }
 
 impl Mesh {
@@ -70,6 +75,7 @@ impl Mesh {
         let script = if setup.nofile.is_some() { "ulimit -n \"$0\"; exec \"$@\"" } else { "exec \"$@\"" };
         let child = Command::new("sh")
             .args(["-c", script, &limit])
+            .args(&setup.wrapper)
             .arg(programs::program("pv-xconnect"))
             .arg("--run-dir")
             .arg(dir.join("run"))
@@ -78,6 +84,7 @@ impl Mesh {
             .arg("--fdstore")
             .arg(setup.fdstore.as_deref().unwrap_or(std::path::Path::new("none")))
             .args(setup.verbose.then_some("-v"))
+            .args(&setup.arguments)
             .env("XCONNECT_SANDBOX", dir)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -304,8 +311,15 @@ impl Pair {
     #[track_caller]
     #[must_use]
     pub fn start_as(sandbox: &Sandbox, setup: Setup) -> Self {
+        Self::start_as_with(sandbox, setup, |link| link)
+    }
+
+    /// The same, with a link as `change` makes it.
+    #[track_caller]
+    #[must_use]
+    pub fn start_as_with(sandbox: &Sandbox, setup: Setup, change: impl FnOnce(Link) -> Link) -> Self {
         let (consumer, provider) = (Container::start(sandbox), Container::start(sandbox));
-        let link = Link::new("raw", "consumer", "provider").between(&consumer, &provider);
+        let link = change(Link::new("raw", "consumer", "provider").between(&consumer, &provider));
         let listener = provider.listen(link.socket());
         let mesh = Mesh::start_as(sandbox, setup, std::slice::from_ref(&link));
         mesh.wait(&link, "up");

@@ -247,18 +247,6 @@ fn a_link_that_is_refused_by_policy_says_so() {
 }
 
 #[test]
-fn forwarding_in_the_kernel_falls_back_and_says_why() {
-    run(|sandbox| {
-        let pair =
-            Pair::start_with(sandbox, xconnect_tests::Kind::Stream, |link| link.option("forward", "kernel"));
-        let entry = pair.mesh.wait(&pair.link, "up");
-        assert_eq!((&entry["path"], &entry["path_reason"]), (&json!("user"), &json!("built without eBPF")));
-        let _server = pair.listener.echo();
-        pair.consumer.connect(pair.link.target()).echo(b"x");
-    });
-}
-
-#[test]
 fn ten_thousand_links_are_read_and_shown() {
     run(|sandbox| {
         let pair = Pair::start(sandbox);

@@ -7,9 +7,10 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::marker::PhantomData;
-use std::ops::Deref;
-use std::os::fd::{AsFd, AsRawFd};
+use std::ops::{Deref, Index};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::ptr::NonNull;
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
 
 /// A mapping; unmapped when dropped.
@@ -25,10 +26,11 @@ unsafe impl Send for Mapping {}
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    fn new(len: usize, flags: libc::c_int, fd: libc::c_int) -> io::Result<Self> {
+    fn new(len: usize, flags: libc::c_int, fd: libc::c_int, offset: usize) -> io::Result<Self> {
+        let offset = libc::off_t::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
         let access = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: a new mapping, at an address that the kernel chooses: no memory of anybody's changes.
-        let start = unsafe { libc::mmap(std::ptr::null_mut(), len, access, flags, fd, 0) };
+        let start = unsafe { libc::mmap(std::ptr::null_mut(), len, access, flags, fd, offset) };
         if start == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
@@ -82,36 +84,85 @@ macro_rules! shared_struct {
 }
 pub(crate) use shared_struct;
 
+/// Bytes that are mapped at a time: whole pages, whatever their size.
+const PART: usize = 64 * 1024;
+
 /// An array that others have mapped too, such as the kernel's side of a `BPF_F_MMAPABLE` array.
+///
+/// It is mapped part by part, when an element there is first used: the pages of such a map count as ours from
+/// the moment they are mapped (`remap_vmalloc_range`), used or not.
 pub struct SharedArray<T: Shared> {
-    mapping: Mapping,
+    file: OwnedFd,
+    parts: Box<[OnceLock<Mapping>]>,
     count: usize,
     elements: PhantomData<T>,
 }
 
 impl<T: Shared> SharedArray<T> {
-    /// Maps the first `count` elements of a file.
+    const PER_PART: usize = {
+        assert!(PART.is_multiple_of(size_of::<T>()));
+        PART / size_of::<T>()
+    };
+
+    /// The first `count` elements of a file.
     ///
     /// # Errors
-    /// Those of mmap(2); `EINVAL` where a BPF map is smaller than that (`array_map_mmap`,
-    /// kernel/bpf/arraymap.c), or `count` is 0.
+    /// Those of mmap(2), tried with the first element; `EINVAL` where a BPF map is smaller than that
+    /// (`array_map_mmap`, kernel/bpf/arraymap.c), or `count` is 0.
     pub fn map(file: impl AsFd, count: usize) -> io::Result<Self> {
-        let len = count.checked_mul(size_of::<T>()).ok_or(io::ErrorKind::InvalidInput)?;
-        let mapping = Mapping::new(len, libc::MAP_SHARED, file.as_fd().as_raw_fd())?;
-        if !mapping.start.cast::<T>().is_aligned() {
+        if count.checked_mul(size_of::<T>()).is_none_or(|len| isize::try_from(len).is_err()) {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        Ok(Self { mapping, count, elements: PhantomData })
+        let file = file.as_fd().try_clone_to_owned()?;
+        let parts = (0..count.div_ceil(Self::PER_PART)).map(|_| OnceLock::new()).collect();
+        let array = Self { file, parts, count, elements: PhantomData };
+        array.reach(0)?;
+        Ok(array)
+    }
+
+    /// An element, mapped now at the latest. Once reached, it can be indexed.
+    ///
+    /// # Errors
+    /// Those of mmap(2), such as `ENOMEM`; `InvalidInput` beyond the end.
+    pub fn reach(&self, index: usize) -> io::Result<&T> {
+        if index >= self.count {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let number = index / Self::PER_PART;
+        let part = match self.parts[number].get() {
+            Some(part) => part,
+            None => {
+                let first = number * Self::PER_PART;
+                let len = Self::PER_PART.min(self.count - first) * size_of::<T>();
+                let file = self.file.as_raw_fd();
+                let part = Mapping::new(len, libc::MAP_SHARED, file, first * size_of::<T>())?;
+                // Where another thread was faster, ours is unmapped again.
+                self.parts[number].get_or_init(|| part)
+            }
+        };
+        // SAFETY: within the part, which is mapped as long as `self` lives, and aligned, for it begins with a page
+        // and `T` divides it; any bytes are a value, and whoever else writes does so atomically.
+        Ok(unsafe { part.start.cast::<T>().add(index % Self::PER_PART).as_ref() })
+    }
+
+    /// How many elements there are.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "it never is")]
+    pub fn len(&self) -> usize {
+        self.count
     }
 }
 
-impl<T: Shared> Deref for SharedArray<T> {
-    type Target = [T];
+impl<T: Shared> Index<usize> for SharedArray<T> {
+    type Output = T;
 
-    fn deref(&self) -> &[T] {
-        // SAFETY: mapped for so many elements and aligned, as long as `self` lives; any bytes are a value, and
-        // whoever else writes does so atomically.
-        unsafe { std::slice::from_raw_parts(self.mapping.start.cast::<T>().as_ptr(), self.count) }
+    /// # Panics
+    /// Beyond the end, and where an element that nobody has reached cannot be mapped.
+    fn index(&self, index: usize) -> &T {
+        match self.reach(index) {
+            Ok(element) => element,
+            Err(error) => panic!("element {index} of {}: {error}", self.count),
+        }
     }
 }
 
@@ -141,7 +192,7 @@ impl Contents {
         if size == 0 {
             return Ok(Self { mapping: None, len: 0 });
         }
-        let mapping = Mapping::new(size, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1)?;
+        let mapping = Mapping::new(size, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0)?;
         // SAFETY: `size` bytes of zeroes, which nobody else knows of yet.
         let buffer = unsafe { std::slice::from_raw_parts_mut(mapping.start.as_ptr(), size) };
         let mut len = 0;
@@ -191,8 +242,24 @@ mod tests {
         a[0].other[0].store(8, Ordering::SeqCst);
         assert_eq!((b[3].one.load(Ordering::SeqCst), b[0].other[0].load(Ordering::SeqCst)), (7, 8));
         assert_eq!(b.len(), 4);
+        assert!(a.reach(4).is_err());
         assert!(SharedArray::<Pair>::map(&file, 0).is_err());
         assert!(SharedArray::<Pair>::map(&file, usize::MAX).is_err());
+    }
+
+    #[test]
+    fn parts_are_mapped_when_they_are_used() {
+        let file = tempfile::tempfile().unwrap();
+        let count = 2 * SharedArray::<Pair>::PER_PART + 1;
+        file.set_len((count * size_of::<Pair>()) as u64).unwrap();
+        let [a, b] = [(); 2].map(|()| SharedArray::<Pair>::map(&file, count).unwrap());
+        let mapped = || a.parts.iter().filter(|part| part.get().is_some()).count();
+        assert_eq!(mapped(), 1);
+        for index in [0, SharedArray::<Pair>::PER_PART, count - 1] {
+            a[index].one.store(index as u64, Ordering::SeqCst);
+            assert_eq!(b.reach(index).unwrap().one.load(Ordering::SeqCst), index as u64);
+        }
+        assert_eq!(mapped(), 3);
     }
 
     #[test]

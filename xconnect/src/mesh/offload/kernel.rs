@@ -96,6 +96,11 @@ impl KernelPath {
         &self.slots
     }
 
+    /// All gates. One is to be reached before it is used: that may fail, for want of memory.
+    pub(crate) fn region(&self) -> &GateRegion {
+        &self.gates
+    }
+
     /// The gate with a number below [`flows`](Self::flows).
     pub(crate) fn gate(&self, slot: u32) -> &AtomicGate {
         &self.gates[slot as usize]

@@ -50,12 +50,13 @@ pub(in crate::mesh) struct Gate {
 }
 
 impl Gate {
-    /// A gate in hold mode, with everything at 0. `None`: all are taken.
+    /// A gate in hold mode, with everything at 0. `None`: all are taken, or there is no memory to see it.
     pub(in crate::mesh) fn take(kernel: &Arc<KernelPath>) -> Option<Self> {
         let mut slots = kernel.slots().lock().unwrap_or_else(PoisonError::into_inner);
         let slot = slots.take(Instant::now())?;
         drop(slots);
         let gate = Self { kernel: kernel.clone(), slot };
+        kernel.region().reach(slot as usize).ok()?;
         gate.clear();
         Some(gate)
     }

@@ -101,7 +101,7 @@ fn the_running_kernel_has_the_fields() {
         return;
     };
     let found = offsets(&bytes).unwrap();
-    assert!(found.cookie > 0 && found.cookie % 8 == 0 && found.cookie < 256, "{found:?}");
+    assert!(found.cookie > 0 && found.cookie.is_multiple_of(8) && found.cookie < 256, "{found:?}");
     assert!(found.data_ready > found.cookie && found.data_ready < 1024, "{found:?}");
 }
 

@@ -37,14 +37,16 @@ pub(super) fn load(object: &[u8], flows: u32, types: &Path) -> Result<KernelPath
     rustix::rand::getrandom(&mut secret, rustix::rand::GetRandomFlags::empty())
         .map_err(|error| Unavailable::call("get random bytes", error.into()))?;
     let mut ebpf = prepare(object, flows, cookie(&fence)?, offsets)?;
+    // Until they are loaded, programs name their maps by the descriptors that `ebpf` holds.
+    let verdict = verdict(&mut ebpf)?;
+    let tracepoints = trace(&mut ebpf);
     let gates = take(&mut ebpf, "GATES")?;
     let gates = SharedArray::map(gates.fd().as_fd(), flows as usize + 1)
         .map_err(|error| Unavailable::call("map the gates", error))?;
+    let sources = own(&take(&mut ebpf, "SOURCES")?, "SOURCES")?;
     let targets = own(&take(&mut ebpf, "TARGETS")?, "TARGETS")?;
     let flow_map = own::<_, Flow>(&take(&mut ebpf, "FLOWS")?, "FLOWS")?;
     let traced = own::<_, Traced>(&take(&mut ebpf, "TRACED")?, "TRACED")?;
-    let (sources, verdict) = verdict(&mut ebpf)?;
-    let tracepoints = trace(&mut ebpf);
     let features = Features { refuses_rights: false, traced: tracepoints.is_some() };
     let path = KernelPath {
         _verdict: verdict,
@@ -121,19 +123,20 @@ fn own<K: Pod, V: Pod>(data: &MapData, name: &str) -> Result<Map<K, V>, Unavaila
 }
 
 /// Loads the verdict, and attaches it to the sources.
-fn verdict(ebpf: &mut Ebpf) -> Result<(Map<u64, i32>, SkSkbLink), Unavailable> {
+fn verdict(ebpf: &mut Ebpf) -> Result<SkSkbLink, Unavailable> {
     const NAME: &str = "verdict";
-    let data = take(ebpf, "SOURCES")?;
-    let sources = own(&data, "SOURCES")?;
-    let hash: SockHash<MapData, u64> = AyaMap::SockHash(data).try_into().map_err(map_error)?;
+    let sources =
+        ebpf.map("SOURCES").ok_or_else(|| Unavailable::BrokenObject("it has no map SOURCES".to_owned()))?;
+    let sources: SockHash<&MapData, u64> = sources.try_into().map_err(map_error)?;
+    let sources =
+        sources.fd().try_clone().map_err(|error| Unavailable::call("duplicate a descriptor", error))?;
     let program: &mut SkSkb = ebpf
         .program_mut(NAME)
         .and_then(|program| program.try_into().ok())
         .ok_or_else(|| Unavailable::BrokenObject(format!("it has no program {NAME} for streams")))?;
     program.load().map_err(|error| program_error(NAME, error))?;
-    let id = program.attach(hash.fd()).map_err(|error| program_error(NAME, error))?;
-    let link = program.take_link(id).map_err(|error| program_error(NAME, error))?;
-    Ok((sources, link))
+    let id = program.attach(&sources).map_err(|error| program_error(NAME, error))?;
+    program.take_link(id).map_err(|error| program_error(NAME, error))
 }
 
 /// Attaches both tracepoints, or none: half of what they tell is of no use.

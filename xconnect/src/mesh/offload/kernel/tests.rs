@@ -48,6 +48,16 @@ fn the_programs_are_loaded_and_found_to_work() {
 }
 
 #[test]
+fn every_gate_can_be_reached() {
+    let Some(object) = object() else { return };
+    let path = KernelPath::load(&object, 2000).unwrap();
+    for slot in 0..path.flows() {
+        path.region().reach(slot as usize).unwrap().messages.store(u64::from(slot), Ordering::SeqCst);
+    }
+    assert!((0..path.flows()).all(|slot| path.gate(slot).messages.load(Ordering::SeqCst) == u64::from(slot)));
+}
+
+#[test]
 fn a_full_map_takes_no_more() {
     let Some(object) = object() else { return };
     let path = KernelPath::load(&object, 2).unwrap();
