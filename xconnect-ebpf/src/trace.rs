@@ -1,19 +1,18 @@
 //! What the tracepoints tell (kernels since 6.3): who is inside `sendmsg`, what was delivered.
 
-use aya_ebpf::helpers::{bpf_get_current_task, bpf_ktime_get_ns, bpf_probe_read_kernel};
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::{bpf_get_current_task, bpf_loop, bpf_probe_read_kernel};
 use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
-use xconnect_common::{DECIDED, Gate};
+use xconnect_common::{DECIDED, Gate, USER};
 
 use crate::atomic;
 use crate::maps::{FLOWS, GATES, TRACED, offsets};
 
-/// Looks at the lock before a thread goes on without it: 0.1 to 0.2 ms. Nobody is inside for longer than
-/// a microsecond, unless its processor was taken away.
-const LOOKS: u32 = 1024;
-
-/// Readings of the clock between two looks: some 20 ns each.
-const PAUSE: u32 = 8;
+/// Looks at the lock before a thread goes on without it: some milliseconds. Nobody is inside for longer than a
+/// microsecond, unless its processor was taken away.
+const LOOKS: u32 = 300_000;
 
 /// A socket's cookie; `None` where nobody has asked for it, so that it is none of ours.
 #[inline(always)]
@@ -70,19 +69,33 @@ unsafe fn enter_or_leave(sock: *const u8, gate: *mut Gate, thread: u64) {
 /// the end of the thread's `sendmsg`.
 #[inline(always)]
 unsafe fn lock(gate: *mut Gate, thread: u64) -> bool {
-    for _ in 0..LOOKS {
-        // SAFETY: as for the caller.
-        let holder = unsafe { core::ptr::read_volatile(&raw const (*gate).inside) };
-        // SAFETY: as for the caller.
-        if holder == thread || holder == 0 && unsafe { atomic::replace(&raw mut (*gate).inside, 0, thread) } {
-            return true;
-        }
-        for _ in 0..PAUSE {
-            // SAFETY: this helper takes nothing.
-            unsafe { bpf_ktime_get_ns() };
-        }
+    let mut wanted = Wanted { gate, thread, got: false };
+    // SAFETY: the kernel calls `look` with what it is given here, before it returns.
+    unsafe { bpf_loop(LOOKS, look as *mut c_void, (&raw mut wanted).cast(), 0) };
+    wanted.got
+}
+
+/// A thread that wants a lock.
+struct Wanted {
+    gate: *mut Gate,
+    thread: u64,
+    got: bool,
+}
+
+/// Tries once. 1: do not look again.
+unsafe extern "C" fn look(_: u32, wanted: *mut Wanted) -> i64 {
+    // SAFETY: what `lock` has given.
+    let wanted = unsafe { &mut *wanted };
+    // SAFETY: as for the caller of `lock`.
+    let inside = unsafe { &raw mut (*wanted.gate).inside };
+    // SAFETY: as above.
+    let holder = unsafe { core::ptr::read_volatile(inside) };
+    // SAFETY: as above.
+    if holder == wanted.thread || holder == 0 && unsafe { atomic::replace(inside, 0, wanted.thread) } {
+        wanted.got = true;
+        return 1;
     }
-    false
+    0
 }
 
 /// `trace_sock_send_length(sk, ret, flags)`: at the end of each `sendmsg`, the kernel's own included.
@@ -117,4 +130,16 @@ fn leave(slot: u32) {
             atomic::replace(&raw mut (*gate).inside, holder, 0);
         }
     }
+}
+
+/// `trace_sock_recv_length(sk, ret, flags)`: at the end of each `recvmsg`. Ours on a source was done with the lock
+/// held, which ends here: what it has read may wake up the sender, on this very processor.
+#[raw_tracepoint(tracepoint = "sock_recv_length")]
+fn received(ctx: RawTracePointContext) -> i32 {
+    let Some(traced) = cookie(ctx.arg(0)).and_then(|cookie| TRACED.get_ptr(&cookie)) else { return 0 };
+    // SAFETY: a value of the map; it is not changed while its socket lives.
+    let Some(gate) = GATES.get_ptr_mut(unsafe { (*traced).source_slot }) else { return 0 };
+    // SAFETY: an element of the array, whose words are only ever changed atomically.
+    unsafe { atomic::replace(&raw mut (*gate).inside, USER, 0) };
+    0
 }

@@ -47,6 +47,16 @@ pub fn receive_plain(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<usize>
     Ok(rustix::net::recv(socket, buffer, RecvFlags::DONTWAIT)?.0)
 }
 
+/// Whether the socket's peer is gone, or takes nothing any more.
+#[must_use]
+pub fn is_gone(socket: BorrowedFd<'_>) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut polled = [PollFd::from_borrowed_fd(socket, PollFlags::empty())];
+    // It fails for want of memory only; then an event tells.
+    let _ = poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+    polled[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
+}
+
 /// Bytes that wait to be read (`FIONREAD`).
 ///
 /// # Errors

@@ -10,7 +10,7 @@ use rustix::event::epoll::EventFlags;
 
 use super::carry::{Carried, Lane, Moved};
 use super::direction::{Direction, Step};
-use super::handed::{Handed, Turn};
+use super::handed::{Handed, NotEntered, Turn};
 use super::link::{Admission, LinkShared};
 use super::scratch::Scratch;
 use super::trouble::Trouble;
@@ -24,6 +24,8 @@ const STEPS: usize = 16;
 /// A connection is handed to the kernel at this age, or with so many messages: shorter ones are not worth it.
 pub(in crate::mesh::edge) const HAND_OVER_AGE: Duration = Duration::from_millis(10);
 const HAND_OVER_MESSAGES: u32 = 256;
+/// The longest pause before it is tried again.
+const HAND_OVER_PAUSE: Duration = Duration::from_secs(1);
 /// Connections that lived for longer are counted as long ones.
 const LONG: Duration = Duration::from_millis(100);
 
@@ -45,7 +47,9 @@ enum Kernel {
     /// Nothing.
     Unused,
     /// It is handed over once it is old enough and nothing of it is in our memory.
-    Wanted,
+    Wanted { from: Instant },
+    /// All is ready for it.
+    Prepared(Box<Handed>),
     /// It is in the kernel's maps.
     Handed(Box<Handed>),
 }
@@ -65,6 +69,8 @@ pub(in crate::mesh::edge) struct Relay {
     moved_at: Instant,
     since: Instant,
     messages: u32,
+    /// The provider has sent something since it was last tried.
+    answered: bool,
     kernel: Kernel,
     span: tracing::Span,
 }
@@ -74,7 +80,8 @@ impl Relay {
         let link = admission.link();
         let kind = link.socket_type;
         let span = tracing::debug_span!(parent: &link.span(), "connection", number = admission.number());
-        let kernel = if link.kernel.is_some() { Kernel::Wanted } else { Kernel::Unused };
+        let kernel =
+            if link.kernel.is_some() { Kernel::Wanted { from: now + HAND_OVER_AGE } } else { Kernel::Unused };
         let plain = link.plain;
         if plain {
             for socket in [&consumer, &provider] {
@@ -92,6 +99,7 @@ impl Relay {
             moved_at: now,
             since: now,
             messages: 0,
+            answered: false,
             kernel,
             span,
         }
@@ -118,7 +126,7 @@ impl Relay {
 
     /// Whether it may be handed to the kernel later.
     pub(in crate::mesh::edge) fn wants_kernel(&self) -> bool {
-        matches!(self.kernel, Kernel::Wanted)
+        matches!(self.kernel, Kernel::Wanted { .. } | Kernel::Prepared(_))
     }
 
     /// Takes an event on one socket.
@@ -192,53 +200,78 @@ impl Relay {
             Turn::Again => Verdict::Again,
             Turn::Later => Verdict::Later,
             Turn::Over => Verdict::Over,
-            Turn::Broken(trouble) => {
-                add(&self.link().counters.kernel_cut, 1);
-                self.give_up(&trouble);
-                Verdict::Over
-            }
+            Turn::Broken(trouble) => self.cut(&trouble),
         }
     }
 
     /// Hands the connection to the kernel if it is time and nothing of it is in our memory. True: it was;
     /// it needs a turn.
+    ///
+    /// # Errors
+    /// It had to be cut.
     pub(in crate::mesh::edge) fn hand_over(
         &mut self,
         poller: &Poller,
         peers: &mut Peers,
         clock: &Clock,
     ) -> Result<bool, Verdict> {
-        let (Kernel::Wanted, Some(token)) = (&self.kernel, self.token) else { return Ok(false) };
-        let ripe = self.messages >= HAND_OVER_MESSAGES || clock.now() - self.since >= HAND_OVER_AGE;
-        let idle = |direction: &Direction| direction.is_idle();
-        if !ripe || !self.directions.iter().all(idle) {
+        let Some(token) = self.token else { return Ok(false) };
+        if !self.directions.iter().all(Direction::is_idle) {
             return Ok(false);
         }
-        let link = self.admission.link();
-        let Some(kernel) = &link.kernel else { return Ok(false) };
-        let entered = Handed::enter(kernel, &self.sockets, link.role, peers, clock.now())
-            .map_err(|(error, entered)| (Trouble::HandOver(error), entered));
-        let handed = match entered {
-            Ok(handed) => handed,
-            Err((trouble, true)) => {
-                add(&link.counters.kernel_cut, 1);
-                self.give_up(&trouble);
-                return Err(Verdict::Over);
-            }
-            Err((trouble, false)) => {
-                self.kernel = Kernel::Unused;
-                self.stays(&trouble);
+        if let Kernel::Wanted { from } = self.kernel {
+            let now = clock.now();
+            // Who has sent something has accepted.
+            let accepted = self.answered && now >= self.since + HAND_OVER_AGE;
+            if now < from && self.messages < HAND_OVER_MESSAGES && !accepted {
                 return Ok(false);
             }
-        };
-        let mut handed = Box::new(handed);
-        let registered = handed.register(&self.sockets, poller, token);
-        self.kernel = Kernel::Handed(handed);
-        if let Err(error) = registered {
-            self.give_up(&Trouble::Write(error));
-            return Err(Verdict::Over);
+            (self.messages, self.answered) = (0, false);
+            self.kernel = self.prepare(peers, now);
+        }
+        let Kernel::Prepared(handed) = &mut self.kernel else { return Ok(false) };
+        match handed.enter(&self.sockets, clock.now()) {
+            Ok(false) => return Ok(false),
+            Ok(true) => {}
+            Err(error) => return Err(self.cut(&Trouble::HandOver(NotEntered::Map(error)))),
+        }
+        if let Err(error) = handed.register(&self.sockets, poller, token) {
+            return Err(self.cut(&Trouble::Write(error)));
+        }
+        if let Kernel::Prepared(handed) = std::mem::replace(&mut self.kernel, Kernel::Unused) {
+            self.kernel = Kernel::Handed(handed);
         }
         Ok(true)
+    }
+
+    fn prepare(&self, peers: &mut Peers, now: Instant) -> Kernel {
+        let link = self.admission.link();
+        let Some(kernel) = &link.kernel else { return Kernel::Unused };
+        match Handed::prepare(kernel, &self.sockets, link.role, peers, now) {
+            Ok(handed) => Kernel::Prepared(Box::new(handed)),
+            // It has not been accepted yet: the older the connection, the less often that is looked at.
+            Err(NotEntered::NoPeer) => {
+                Kernel::Wanted { from: now + ((now - self.since) / 4).clamp(HAND_OVER_AGE, HAND_OVER_PAUSE) }
+            }
+            Err(error) => {
+                self.stays(&Trouble::HandOver(error));
+                Kernel::Unused
+            }
+        }
+    }
+
+    fn cut(&self, trouble: &Trouble) -> Verdict {
+        add(&self.link().counters.kernel_cut, 1);
+        self.give_up(trouble);
+        Verdict::Over
+    }
+
+    /// When it may be handed to the kernel, should nothing happen until then.
+    pub(in crate::mesh::edge) fn hand_over_at(&self) -> Option<Instant> {
+        match self.kernel {
+            Kernel::Wanted { from } => Some(from),
+            _ => None,
+        }
     }
 
     /// The regular look at a connection in the kernel: counters, and what no event tells of. True: it needs
@@ -356,6 +389,7 @@ impl Relay {
             return;
         }
         self.messages = self.messages.saturating_add(1);
+        self.answered |= source == Side::Provider as usize;
         let counters = &self.admission.link().counters;
         let (bytes, messages) = match source {
             0 => (&counters.bytes_to_provider, &counters.messages_to_provider),

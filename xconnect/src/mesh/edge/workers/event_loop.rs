@@ -157,6 +157,16 @@ impl Core {
         self.follow(key, verdict);
     }
 
+    /// Tries to hand a connection to the kernel, and sets the time for the next try.
+    fn hand_over(&mut self, key: Key) {
+        self.turn_of(key);
+        let Some(Slot::Relay(relay)) = self.slots.get(key) else { return };
+        if let Some(at) = relay.hand_over_at() {
+            let at = at.max(self.clock.now() + HAND_OVER_AGE);
+            self.set_timer(at, Timer::HandOver(key));
+        }
+    }
+
     /// Looks at a connection in the kernel, and sets the next look.
     fn look(&mut self, key: Key) {
         let Some(Slot::Relay(relay)) = self.slots.get(key) else { return };
@@ -310,7 +320,7 @@ impl Worker {
             }
             Timer::Retry(key) => self.core.turn_of(key),
             Timer::Idle(key) => self.core.check_idle(key),
-            Timer::HandOver(key) => self.core.turn_of(key),
+            Timer::HandOver(key) => self.core.hand_over(key),
             Timer::Look(key) => self.core.look(key),
         }
     }

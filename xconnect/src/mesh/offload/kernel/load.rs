@@ -23,7 +23,8 @@ use crate::sys::bpf::Map;
 use crate::sys::memory::{Contents, SharedArray};
 
 /// Programs for tracepoints, with the tracepoints.
-const TRACEPOINTS: [(&str, &str); 2] = [("data_ready", "sk_data_ready"), ("sent", "sock_send_length")];
+const TRACEPOINTS: [(&str, &str); 3] =
+    [("data_ready", "sk_data_ready"), ("sent", "sock_send_length"), ("received", "sock_recv_length")];
 
 /// The kernel's types are some 6 MB.
 const TYPES_LIMIT: usize = 128 << 20;

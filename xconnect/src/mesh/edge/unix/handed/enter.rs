@@ -23,9 +23,9 @@ pub(in crate::mesh::edge::unix) enum NotEntered {
     /// Who is at the other end cannot be told.
     #[error("cannot find the peer's socket")]
     Peer(#[source] io::Error),
-    /// It has hung up meanwhile.
-    #[error("the peer is gone")]
-    Gone,
+    /// It has not accepted the connection yet, or has hung up meanwhile.
+    #[error("the peer has no socket yet, or none any more")]
+    NoPeer,
     /// A map did not take it.
     #[error("the kernel refused an entry of its maps")]
     Map(#[source] io::Error),
@@ -35,31 +35,26 @@ pub(in crate::mesh::edge::unix) enum NotEntered {
 }
 
 impl Handed {
-    /// Puts both directions into the maps, in hold mode. Nothing of the connection may be in our memory.
-    ///
-    /// An error leaves the connection as it was, but for one: with a source in the maps it cannot be taken
-    /// out again. `Err((error, true))`: cut it.
-    pub(in crate::mesh::edge::unix) fn enter(
+    /// Prepares all that takes time, so that little can arrive while the connection enters the maps.
+    pub(in crate::mesh::edge::unix) fn prepare(
         kernel: &Arc<KernelPath>,
         sockets: &[OwnedFd; 2],
         role: Sender,
         peers: &mut Peers,
         now: Instant,
-    ) -> Result<Self, (NotEntered, bool)> {
-        let keep = |error| (error, false);
+    ) -> Result<Self, NotEntered> {
         let fds = [sockets[0].as_fd(), sockets[1].as_fd()];
         let mut senders = [0; 2];
         for (sender, fd) in senders.iter_mut().zip(fds) {
-            let found = peers.cookie_of_peer(fd).map_err(NotEntered::Peer).map_err(keep)?;
-            *sender = found.ok_or(NotEntered::Gone).map_err(keep)?;
+            *sender = peers.cookie_of_peer(fd).map_err(NotEntered::Peer)?.ok_or(NotEntered::NoPeer)?;
         }
         let gates = match (Gate::take(kernel), Gate::take(kernel)) {
             (Some(to_provider), Some(to_consumer)) => [to_provider, to_consumer],
-            _ => return Err(keep(NotEntered::Full)),
+            _ => return Err(NotEntered::Full),
         };
         let slots = [gates[0].slot(), gates[1].slot()];
-        let hold = pair().map_err(NotEntered::Pair).map_err(keep)?;
-        let cookie = |fd: BorrowedFd<'_>| socket::cookie(fd).map_err(NotEntered::Map).map_err(keep);
+        let hold = pair().map_err(NotEntered::Pair)?;
+        let cookie = |fd: BorrowedFd<'_>| socket::cookie(fd).map_err(NotEntered::Map);
         let cookies = [cookie(fds[0])?, cookie(fds[1])?];
         let holds = [cookie(hold[0].as_fd())?, cookie(hold[1].as_fd())?];
         let [to_provider, to_consumer] = gates;
@@ -75,19 +70,37 @@ impl Handed {
             pace: [0; 2],
             looked: now,
         };
-        handed.fill(fds, holds, slots).map_err(NotEntered::Map).map_err(keep)?;
+        handed.fill(fds, holds, slots).map_err(NotEntered::Map)?;
         for side in [0, 1] {
+            // Without the privilege the system's limit holds: slower, not wrong.
             let _ = socket::grow_send_buffer(fds[side], BUFFERS.0);
             let _ = socket::grow_send_buffer(handed.hold[side].as_fd(), BUFFERS.0);
-        }
-        // Last: from now on the verdict runs.
-        for side in [0, 1] {
             handed.flows[side].gate.arm();
-            let added = kernel.add_source(cookies[side], fds[side]);
-            added.map_err(NotEntered::Map).map_err(|error| (error, side == 1))?;
         }
-        handed.looked = now;
         Ok(handed)
+    }
+
+    /// Puts both directions into the maps, in hold mode. Nothing of the connection may be in our memory.
+    /// False: not now, bytes wait.
+    ///
+    /// # Errors
+    /// The connection has to be cut: with a source in the maps it cannot be taken out again.
+    pub(in crate::mesh::edge::unix) fn enter(
+        &mut self,
+        sockets: &[OwnedFd; 2],
+        now: Instant,
+    ) -> io::Result<bool> {
+        for socket in sockets {
+            if socket::waiting(socket.as_fd())? > 0 {
+                return Ok(false);
+            }
+        }
+        for (side, socket) in sockets.iter().enumerate() {
+            self.flows[side].begin();
+            self.kernel.add_source(self.sockets[side], socket.as_fd())?;
+        }
+        self.looked = now;
+        Ok(true)
     }
 
     fn fill(&mut self, fds: [BorrowedFd<'_>; 2], holds: [u64; 2], slots: [u32; 2]) -> io::Result<()> {

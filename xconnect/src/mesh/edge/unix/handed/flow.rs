@@ -173,6 +173,11 @@ impl Flow {
         self.sink_left = true;
     }
 
+    /// What is on the sink so far was not sent for this flow.
+    pub(super) fn begin(&mut self) {
+        self.sent = self.gate.delivered();
+    }
+
     /// The sink's peer is gone.
     pub(super) fn sink_gone(&mut self) {
         self.sink_gone = true;
@@ -228,15 +233,15 @@ impl Flow {
         if self.state == State::Over {
             return Progress::Waits;
         }
-        if self.gate.overlaps() > 0 {
-            return Progress::Broken(Trouble::Overtaken);
-        }
-        if self.gate.stranded() > 0 {
-            return Progress::Broken(Trouble::Stranded);
-        }
         if self.sink_gone {
             self.forget(io);
             return Progress::Stepped;
+        }
+        if self.gate.overlaps() > 0 {
+            return self.overtaken(io);
+        }
+        if self.gate.stranded() > 0 {
+            return Progress::Broken(Trouble::Stranded);
         }
         if self.held_from < self.held.len() {
             return if self.full { Progress::Waits } else { self.flush(io) };
@@ -247,6 +252,17 @@ impl Flow {
             State::Hold | State::Tail | State::Draining => self.relay(io),
             State::Over => Progress::Waits,
         }
+    }
+
+    /// Order is not certain. Where the receiver is gone that is of no matter, and its cause: the kernel refuses
+    /// what is redirected to it, so that the sender's thread does not come to give its lock back.
+    fn overtaken(&mut self, io: &Io<'_>) -> Progress {
+        if socket::is_gone(io.sink) {
+            self.sink_gone = true;
+            return Progress::Stepped;
+        }
+        tracing::debug!(state = ?self.state, gate = ?*self.gate, read = self.read, "order is not certain");
+        Progress::Broken(Trouble::Overtaken)
     }
 
     /// Nobody takes anything any more.
@@ -391,9 +407,10 @@ impl Flow {
         } else {
             Ok(0)
         };
-        let kept = self.gate.unlock();
-        if !kept || self.gate.overlaps() > 0 {
-            return Progress::Broken(Trouble::Overtaken);
+        // A read has given it back already, before it could wake up the sender on our processor.
+        self.gate.unlock();
+        if self.gate.overlaps() > 0 {
+            return self.overtaken(io);
         }
         match read {
             Ok(0) if unchanged && self.state == State::Draining => self.end(io),
@@ -427,7 +444,7 @@ impl Flow {
         let messages = self.gate.messages();
         if let Some(unsure) = &self.unsure {
             if unsure.messages != messages {
-                return Progress::Broken(Trouble::Overtaken);
+                return self.overtaken(io);
             }
             if io.now.duration_since(unsure.since) < QUIET {
                 return Progress::Later;
@@ -472,7 +489,7 @@ impl Flow {
     /// Sends what was read; what the sink does not take is kept.
     fn forward(&mut self, len: usize, io: &mut Io<'_>) -> Progress {
         if self.gate.overlaps() > 0 {
-            return Progress::Broken(Trouble::Overtaken);
+            return self.overtaken(io);
         }
         self.moved.0 += len as u64;
         self.moved.1 += 1;
