@@ -13,6 +13,8 @@ use crate::sys::socket;
 
 /// A peek of so many bytes costs next to nothing; reads that fill it are taken for bulk.
 const SMALL: usize = 4096;
+/// The most that is read at once where all shall be taken: more than senders' buffers usually hold.
+const WHOLE: usize = 16 * 1024 * 1024;
 /// A send buffer with room for [`BUFFER`] bytes and what the kernel charges beside them.
 const SEND_BUFFER: usize = 1024 * 1024;
 
@@ -63,6 +65,10 @@ pub(super) struct Lane {
     pub(super) urgent: bool,
     /// The provider promises that no descriptors come.
     plain: bool,
+    /// The last read took all that was there: it has not ended within a socket buffer.
+    pub(super) at_boundary: bool,
+    /// Reads shall take all that is there.
+    pub(super) whole: bool,
     /// Step by step: bytes up to the end of the first socket buffer with descriptors.
     fd_end: usize,
     grown: bool,
@@ -101,7 +107,18 @@ fn is_shortage(error: &io::Error) -> bool {
 
 impl Lane {
     pub(super) fn new(kind: SocketType, sender: Option<Sender>, plain: bool) -> Self {
-        Self { held: None, sender, kind, bulk: false, urgent: false, plain, fd_end: 0, grown: false }
+        Self {
+            held: None,
+            sender,
+            kind,
+            bulk: false,
+            urgent: false,
+            plain,
+            at_boundary: true,
+            whole: false,
+            fd_end: 0,
+            grown: false,
+        }
     }
 
     /// Reads once and writes what was read.
@@ -119,6 +136,7 @@ impl Lane {
         match read {
             Ok(Read::Plain { len, emptied }) => {
                 self.bulk = len >= SMALL;
+                self.at_boundary = emptied;
                 let moved = Moved { bytes: len, fds: 0, emptied: emptied && !self.urgent };
                 self.write(sink, scratch, moved, Vec::new(), None)
             }
@@ -150,7 +168,11 @@ impl Lane {
             }
         }
         // Counted before the peek: what comes after it is not known to be plain.
-        let waiting = if self.bulk { socket::waiting(source)?.min(BUFFER) } else { 0 };
+        let most = if self.whole { WHOLE } else { BUFFER };
+        let waiting = if self.bulk { socket::waiting(source)?.min(most) } else { 0 };
+        if waiting > BUFFER {
+            scratch.fit(waiting);
+        }
         let peeked = scm::peek(source, &mut scratch.buffer[..if waiting == 0 { SMALL } else { 1 }])?;
         if peeked.len == 0 {
             return Err(NoRead::Ended);
@@ -163,7 +185,7 @@ impl Lane {
         }
         let plain = if waiting == 0 { peeked.len } else { waiting };
         let len = socket::receive_plain(source, &mut scratch.buffer[..plain])?;
-        let emptied = len == plain && plain < if waiting == 0 { SMALL } else { BUFFER };
+        let emptied = len == plain && plain < if waiting == 0 { SMALL } else { most };
         Ok(Read::Plain { len, emptied })
     }
 

@@ -60,9 +60,9 @@ impl Direction {
         }
     }
 
-    /// Everything that was read is written, and nothing waits; both ends are there.
-    pub(super) fn is_idle(&self) -> bool {
-        self.next() == Step::Wait { writable: false } && !self.closing
+    /// Everything that was read is written, and both ends are there.
+    pub(super) fn is_clear(&self) -> bool {
+        !(self.held || self.closing || self.ended || self.sink_gone || self.done)
     }
 
     /// Nothing is left to be moved: what remains is telling that, if anything.

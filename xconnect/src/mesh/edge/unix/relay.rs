@@ -26,7 +26,7 @@ pub(in crate::mesh::edge) const HAND_OVER_AGE: Duration = Duration::from_millis(
 const HAND_OVER_MESSAGES: u32 = 256;
 /// The longest pause before it is tried again.
 const HAND_OVER_PAUSE: Duration = Duration::from_secs(1);
-/// Connections that lived for longer are counted as long ones.
+/// Connections that lived for longer, once they were accepted, are counted as long ones.
 const LONG: Duration = Duration::from_millis(100);
 
 /// What a connection needs next.
@@ -68,6 +68,8 @@ pub(in crate::mesh::edge) struct Relay {
     /// When bytes last moved; kept up where the link has an idle timeout.
     moved_at: Instant,
     since: Instant,
+    /// Since when it could have been handed over: its provider has accepted.
+    long_since: Instant,
     messages: u32,
     /// The provider has sent something since it was last tried.
     answered: bool,
@@ -98,6 +100,7 @@ impl Relay {
             admission,
             moved_at: now,
             since: now,
+            long_since: now,
             messages: 0,
             answered: false,
             kernel,
@@ -216,7 +219,9 @@ impl Relay {
         clock: &Clock,
     ) -> Result<bool, Verdict> {
         let Some(token) = self.token else { return Ok(false) };
-        if !self.directions.iter().all(Direction::is_idle) {
+        // A socket buffer that was half read would be taken whole by the kernel.
+        if !self.directions.iter().all(Direction::is_clear) || !self.lanes.iter().all(|lane| lane.at_boundary)
+        {
             return Ok(false);
         }
         if let Kernel::Wanted { from } = self.kernel {
@@ -228,6 +233,11 @@ impl Relay {
             }
             (self.messages, self.answered) = (0, false);
             self.kernel = self.prepare(peers, now);
+            if matches!(self.kernel, Kernel::Prepared(_)) {
+                self.lanes.iter_mut().for_each(|lane| lane.whole = true);
+            } else {
+                self.long_since = now;
+            }
         }
         let Kernel::Prepared(handed) = &mut self.kernel else { return Ok(false) };
         match handed.enter(&self.sockets, clock.now()) {
@@ -417,7 +427,7 @@ impl Drop for Relay {
         let now = Instant::now();
         self.collect(now);
         let counters = &self.admission.link().counters;
-        if now - self.since >= LONG {
+        if now - self.long_since >= LONG {
             add(&counters.long_flows, 2);
             if let Kernel::Handed(handed) = &self.kernel {
                 counters.long_flows_kernel.fetch_add(handed.reached_kernel(), Ordering::Relaxed);

@@ -35,7 +35,7 @@ impl Scratch {
 
     /// Has room for a message of so many bytes, and gives back what a large one before it needed. Only
     /// before a read: what was read is gone.
-    pub(super) fn fit(&mut self, message: usize) {
+    pub(in crate::mesh::edge) fn fit(&mut self, message: usize) {
         let wanted = message.max(BUFFER);
         if wanted > self.buffer.len() || wanted == BUFFER && self.buffer.len() > BUFFER {
             self.buffer = Aligned::new(wanted);

@@ -143,7 +143,7 @@ impl Core {
     fn turn_of(&mut self, key: Key) {
         let Some(Slot::Relay(relay)) = self.slots.get(key) else { return };
         let mut verdict = relay.run(&self.poller, &mut self.scratch, &self.clock);
-        if verdict == Verdict::Idle && relay.wants_kernel() {
+        if matches!(verdict, Verdict::Idle | Verdict::Again) && relay.wants_kernel() {
             match relay.hand_over(&self.poller, &mut self.peers, &self.clock) {
                 Ok(false) => {}
                 Ok(true) => {
@@ -153,6 +153,7 @@ impl Core {
                 }
                 Err(over) => verdict = over,
             }
+            self.scratch.fit(0);
         }
         self.follow(key, verdict);
     }

@@ -14,6 +14,9 @@ use crate::mesh::offload::{Gate, KernelPath, Peers};
 use crate::sys::scm::Sender;
 use crate::sys::socket;
 
+/// How often a moment without bytes under way is awaited.
+const TRIES: u32 = 32;
+
 /// Why a connection stays in user space.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::mesh::edge::unix) enum NotEntered {
@@ -69,6 +72,7 @@ impl Handed {
             buffers: [BUFFERS.0; 2],
             pace: [0; 2],
             looked: now,
+            tries: 0,
         };
         handed.fill(fds, holds, slots).map_err(NotEntered::Map)?;
         for side in [0, 1] {
@@ -81,7 +85,7 @@ impl Handed {
     }
 
     /// Puts both directions into the maps, in hold mode. Nothing of the connection may be in our memory.
-    /// False: not now, bytes wait.
+    /// False: not now, bytes wait, which are better read before; if that goes on and on they are taken over.
     ///
     /// # Errors
     /// The connection has to be cut: with a source in the maps it cannot be taken out again.
@@ -90,10 +94,10 @@ impl Handed {
         sockets: &[OwnedFd; 2],
         now: Instant,
     ) -> io::Result<bool> {
-        for socket in sockets {
-            if socket::waiting(socket.as_fd())? > 0 {
-                return Ok(false);
-            }
+        let waits = |socket: &OwnedFd| socket::waiting(socket.as_fd()).is_ok_and(|bytes| bytes > 0);
+        if self.tries < TRIES && sockets.iter().any(waits) {
+            self.tries += 1;
+            return Ok(false);
         }
         for (side, socket) in sockets.iter().enumerate() {
             self.flows[side].begin();

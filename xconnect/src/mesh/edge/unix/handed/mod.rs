@@ -65,6 +65,7 @@ pub(super) struct Handed {
     buffers: [usize; 2],
     pace: [u64; 2],
     looked: Instant,
+    tries: u32,
 }
 
 impl Handed {
