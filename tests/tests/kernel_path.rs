@@ -222,6 +222,85 @@ fn half_close_against_the_stream_is_exact_or_cut_and_counted() {
 }
 
 #[test]
+fn a_receiver_that_pauses_after_the_end_gets_everything() {
+    run(|sandbox| {
+        let pair = plain(sandbox);
+        for round in 0..4 {
+            let (client, server) = handed_over(&pair);
+            let (from, to) = if round % 2 == 0 { (server, client) } else { (client, server) };
+            let data = bytes(round, 4 * MIB);
+            thread::scope(|scope| {
+                let data = &data;
+                scope.spawn(move || {
+                    send_in_chunks(&from, data);
+                    drop(from);
+                });
+                // Much longer than anything in the mesh waits.
+                let mut got = to.recv_exact(100_000).bytes;
+                thread::sleep(Duration::from_millis(300));
+                got.extend(to.recv_to_end());
+                assert_same("all of it", &got, data);
+            });
+        }
+        assert_eq!(pair.mesh.counter(&pair.link, "/kernel/cut"), 0);
+    });
+}
+
+#[test]
+fn what_nobody_receives_any_more_is_refused_to_its_sender() {
+    run(|sandbox| {
+        let pair = plain(sandbox);
+        let (client, server) = handed_over(&pair);
+        rustix::net::shutdown(client.as_fd(), rustix::net::Shutdown::Read).unwrap();
+        eventually("the provider is told", || {
+            ensure(server.try_send(&[7; 4096], &[]).is_err(), "still taken")
+        });
+        // The other direction goes on.
+        for round in 0..20 {
+            client.send(&bytes(round, 1000));
+            assert_same("one way", &server.recv_exact(1000).bytes, &bytes(round, 1000));
+        }
+    });
+}
+
+#[test]
+fn what_was_moved_is_counted_though_the_receiver_closes_at_once() {
+    run(|sandbox| {
+        let pair = plain(sandbox);
+        let (client, server) = handed_over(&pair);
+        let before = pair.mesh.counter(&pair.link, "/bytes/to_consumer");
+        thread::scope(|scope| {
+            scope.spawn(|| send_in_chunks(&server, &bytes(3, 3 * MIB)));
+            client.recv_exact(3 * MIB);
+        });
+        drop(client);
+        assert!(server.ends());
+        let all = before + 3 * MIB as u64;
+        eventually("all of it is counted", || {
+            ensure(pair.mesh.counter(&pair.link, "/bytes/to_consumer") >= all, "not yet")
+        });
+    });
+}
+
+#[test]
+fn out_of_band_bytes_keep_a_connection_in_user_space_or_end_it() {
+    run(|sandbox| {
+        let pair = plain(sandbox);
+        let (client, server) = pair.connect();
+        let urgent = |socket: &Socket| rustix::net::send(socket.as_fd(), b"!", rustix::net::SendFlags::OOB);
+        urgent(&client).unwrap();
+        thread::sleep(Duration::from_millis(30));
+        client.send(b"behind it");
+        assert_eq!(server.recv_exact(9).bytes, b"behind it");
+        // The kernel drops them where it forwards; nothing else may be lost by that, nor may the mesh spin.
+        let (client, server) = handed_over(&pair);
+        let _ = urgent(&client);
+        client.send(b"behind it");
+        assert_eq!(server.recv_exact(9).bytes, b"behind it");
+    });
+}
+
+#[test]
 fn an_end_that_stops_reading_loses_nothing_of_what_it_sends() {
     run(|sandbox| {
         let pair = plain(sandbox);

@@ -44,16 +44,22 @@ fn data_ready(ctx: RawTracePointContext) -> i32 {
 unsafe fn enter_or_leave(sock: *const u8, gate: *mut Gate, thread: u64) {
     // SAFETY: the gate is an element of the array, whose words are only ever changed atomically.
     unsafe {
+        if atomic::replace(&raw mut (*gate).inside, thread | DECIDED, 0) {
+            return;
+        }
         let handler: u64 = read(sock, offsets().data_ready).unwrap_or(0);
         if core::ptr::read_volatile(&raw const (*gate).armed) == 0 {
-            core::ptr::write_volatile(&raw mut (*gate).plain_handler, handler);
+            if core::ptr::read_volatile(&raw const (*gate).plain_handler) == 0 {
+                core::ptr::write_volatile(&raw mut (*gate).plain_handler, handler);
+            }
             return;
         }
         // Nothing is taken from the queue: the source is not in the map yet, or not any more.
         if handler == core::ptr::read_volatile(&raw const (*gate).plain_handler) {
             return;
         }
-        if atomic::replace(&raw mut (*gate).inside, thread | DECIDED, 0) {
+        // Order is lost already, and the connection about to be cut: nobody waits for that.
+        if core::ptr::read_volatile(&raw const (*gate).overlaps) != 0 {
             return;
         }
         atomic::add(&raw mut (*gate).entries, 1);

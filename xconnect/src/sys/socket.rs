@@ -47,14 +47,20 @@ pub fn receive_plain(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<usize>
     Ok(rustix::net::recv(socket, buffer, RecvFlags::DONTWAIT)?.0)
 }
 
-/// Whether the socket's peer is gone, or takes nothing any more.
+/// Whether the socket's peer is gone.
 #[must_use]
 pub fn is_gone(socket: BorrowedFd<'_>) -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let mut polled = [PollFd::from_borrowed_fd(socket, PollFlags::empty())];
     // It fails for want of memory only; then an event tells.
     let _ = poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
-    polled[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
+    polled[0].revents().contains(PollFlags::HUP)
+}
+
+/// The error that waits on a socket (`SO_ERROR`), which is cleared by that.
+#[must_use]
+pub fn take_error(socket: BorrowedFd<'_>) -> Option<i32> {
+    sockopt::socket_error(socket).ok().and_then(|waits| waits.err()).map(Errno::raw_os_error)
 }
 
 /// Bytes that wait to be read (`FIONREAD`).
@@ -62,7 +68,9 @@ pub fn is_gone(socket: BorrowedFd<'_>) -> bool {
 /// # Errors
 /// Those of ioctl(2).
 pub fn waiting(socket: BorrowedFd<'_>) -> Result<usize> {
-    Ok(usize::try_from(rustix::io::ioctl_fionread(socket)?).unwrap_or(usize::MAX))
+    // Some kernels count an out-of-band byte twice, so that it can be below 0 (6.17, `unix_stream_read_skb`).
+    let bytes = rustix::io::ioctl_fionread(socket)?.cast_signed();
+    Ok(usize::try_from(i32::try_from(bytes).unwrap_or(i32::MAX)).unwrap_or(0))
 }
 
 /// Says that nothing more will be sent: the peer reads what there is, then end of file.

@@ -101,7 +101,7 @@ impl From<io::Error> for NoRead {
 }
 
 /// Kernel memory, or descriptors in flight (unix(7), `ETOOMANYREFS`).
-fn is_shortage(error: &io::Error) -> bool {
+pub(super) fn is_shortage(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOMEM | libc::ENOBUFS | libc::ETOOMANYREFS))
 }
 

@@ -71,6 +71,8 @@ pub(in crate::mesh::edge) struct Relay {
     /// Since when it could have been handed over: its provider has accepted.
     long_since: Instant,
     messages: u32,
+    /// A timer is set for its next turn.
+    retrying: bool,
     /// The provider has sent something since it was last tried.
     answered: bool,
     kernel: Kernel,
@@ -102,6 +104,7 @@ impl Relay {
             since: now,
             long_since: now,
             messages: 0,
+            retrying: false,
             answered: false,
             kernel,
             span,
@@ -127,6 +130,16 @@ impl Relay {
         Ok(())
     }
 
+    /// Whether a timer has to be set for its next turn: one at a time.
+    pub(in crate::mesh::edge) fn asks_for_retry(&mut self) -> bool {
+        !std::mem::replace(&mut self.retrying, true)
+    }
+
+    /// That timer has fired.
+    pub(in crate::mesh::edge) fn retried(&mut self) {
+        self.retrying = false;
+    }
+
     /// Whether it may be handed to the kernel later.
     pub(in crate::mesh::edge) fn wants_kernel(&self) -> bool {
         matches!(self.kernel, Kernel::Wanted { .. } | Kernel::Prepared(_))
@@ -135,7 +148,7 @@ impl Relay {
     /// Takes an event on one socket.
     pub(in crate::mesh::edge) fn event(&mut self, side: Side, flags: EventFlags) {
         if let Kernel::Handed(handed) = &mut self.kernel {
-            handed.event(side, flags);
+            handed.event(side, flags, &self.sockets);
             return;
         }
         if matches!(side, Side::HoldOfConsumer | Side::HoldOfProvider) {
@@ -219,6 +232,11 @@ impl Relay {
         clock: &Clock,
     ) -> Result<bool, Verdict> {
         let Some(token) = self.token else { return Ok(false) };
+        if self.lanes.iter().any(|lane| lane.urgent) {
+            // An out-of-band byte that was taken lies in the queue still: the verdict would find it there.
+            self.kernel = Kernel::Unused;
+            return Ok(false);
+        }
         // A socket buffer that was half read would be taken whole by the kernel.
         if !self.directions.iter().all(Direction::is_clear) || !self.lanes.iter().all(|lane| lane.at_boundary)
         {
@@ -228,7 +246,9 @@ impl Relay {
             let now = clock.now();
             // Who has sent something has accepted.
             let accepted = self.answered && now >= self.since + HAND_OVER_AGE;
-            if now < from && self.messages < HAND_OVER_MESSAGES && !accepted {
+            let soon =
+                self.since + HAND_OVER_PAUSE > now && (self.messages >= HAND_OVER_MESSAGES || accepted);
+            if now < from && !soon {
                 return Ok(false);
             }
             (self.messages, self.answered) = (0, false);
@@ -265,7 +285,7 @@ impl Relay {
             }
             Err(error) => {
                 self.stays(&Trouble::HandOver(error));
-                Kernel::Unused
+                Kernel::Wanted { from: now + HAND_OVER_PAUSE }
             }
         }
     }
@@ -294,7 +314,7 @@ impl Relay {
     }
 
     /// Adds what has moved to the link's counters.
-    fn collect(&mut self, now: Instant) {
+    pub(in crate::mesh::edge) fn collect(&mut self, now: Instant) {
         let Kernel::Handed(handed) = &mut self.kernel else { return };
         let news = handed.news();
         let counters = &self.admission.link().counters;

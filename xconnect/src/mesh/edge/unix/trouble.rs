@@ -32,6 +32,10 @@ pub(super) enum Trouble {
     Overtaken,
     #[error("it cannot be handed to the kernel")]
     HandOver(#[source] NotEntered),
+    #[error(
+        "out-of-band bytes were sent on a link whose provider promises none: set \"forward\" to \"user\" in its manifest"
+    )]
+    Urgent,
     #[error("the sender was in the middle of a message for too long")]
     LockedOut,
     #[error("the kernel could neither forward nor hold bytes")]

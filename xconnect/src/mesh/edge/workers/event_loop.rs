@@ -134,7 +134,12 @@ impl Core {
         match verdict {
             Verdict::Idle => {}
             Verdict::Again => self.again.push_back(key),
-            Verdict::Later => self.set_timer(self.now() + LATER, Timer::Retry(key)),
+            Verdict::Later => {
+                let Some(Slot::Relay(relay)) = self.slots.get(key) else { return };
+                if relay.asks_for_retry() {
+                    self.set_timer(self.now() + LATER, Timer::Retry(key));
+                }
+            }
             // Closing its sockets takes them out of epoll: nobody else has them.
             Verdict::Over => drop(self.slots.remove(key)),
         }
@@ -158,13 +163,22 @@ impl Core {
         self.follow(key, verdict);
     }
 
+    fn retry(&mut self, key: Key) {
+        if let Some(Slot::Relay(relay)) = self.slots.get(key) {
+            relay.retried();
+        }
+        self.turn_of(key);
+    }
+
     /// Tries to hand a connection to the kernel, and sets the time for the next try.
     fn hand_over(&mut self, key: Key) {
         self.turn_of(key);
         let Some(Slot::Relay(relay)) = self.slots.get(key) else { return };
         if let Some(at) = relay.hand_over_at() {
-            let at = at.max(self.clock.now() + HAND_OVER_AGE);
-            self.set_timer(at, Timer::HandOver(key));
+            // Past: it is tried at each of its turns.
+            if at > self.clock.now() {
+                self.set_timer(at, Timer::HandOver(key));
+            }
         }
     }
 
@@ -182,6 +196,7 @@ impl Core {
         let now = self.now();
         let Some(Slot::Relay(relay)) = self.slots.get(key) else { return };
         let Some(timeout) = relay.link().limits.idle_timeout else { return };
+        relay.collect(now);
         let over = relay.quiet_since() + timeout;
         if over <= now {
             tracing::debug!(parent: &relay.link().span(), "closed an idle connection");
@@ -319,7 +334,7 @@ impl Worker {
                     link.timer(&mut self.core);
                 }
             }
-            Timer::Retry(key) => self.core.turn_of(key),
+            Timer::Retry(key) => self.core.retry(key),
             Timer::Idle(key) => self.core.check_idle(key),
             Timer::HandOver(key) => self.core.hand_over(key),
             Timer::Look(key) => self.core.look(key),

@@ -1,12 +1,12 @@
-//! Whether the kernel does what the path is made of: a connection between sockets of our own, within a second
-//! or so.
+//! Whether the kernel does what the path is made of: a connection between sockets of our own, within some
+//! seconds.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use xconnect_common::{Flow, MARKER_LEN, REDIRECT, Traced};
 
@@ -16,7 +16,7 @@ use crate::sys::diag::DiagSocket;
 use crate::sys::{scm, socket};
 
 /// Most that each step may take; a few microseconds are usual.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 type Result<T> = std::result::Result<T, Unavailable>;
 
@@ -62,14 +62,22 @@ fn pair() -> Result<(UnixStream, UnixStream)> {
     pair.map_err(|error| Unavailable::call("make a pair of sockets", error))
 }
 
-/// Reads these bytes, and no others.
+/// Reads these bytes, and no others. A read of a socket in a map may say too early that nothing came
+/// (`unix_bpf_recvmsg`), so it is tried again.
 fn expect(mut from: &UnixStream, bytes: &[u8], what: &str) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
     let mut read = vec![0; bytes.len()];
-    match from.read_exact(&mut read) {
-        Ok(()) if read == bytes => Ok(()),
-        Ok(()) => Err(failed(what, &"other bytes came")),
-        Err(error) => Err(failed(what, &error)),
+    let mut len = 0;
+    while len < read.len() {
+        match from.read(&mut read[len..]) {
+            Ok(0) => return Err(failed(what, &"the end came")),
+            Ok(more) => len += more,
+            Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < deadline => {}
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(failed(what, &error)),
+        }
     }
+    if read == bytes { Ok(()) } else { Err(failed(what, &"other bytes came")) }
 }
 
 impl<'a> Flowing<'a> {

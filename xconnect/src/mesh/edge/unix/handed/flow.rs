@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
+use super::super::carry::is_shortage;
 use super::super::scratch::Scratch;
 use super::super::trouble::Trouble;
 use crate::mesh::offload::{Gate, KernelPath};
@@ -16,6 +17,10 @@ use xconnect_common::Marker;
 const SETTLING: Duration = Duration::from_millis(50);
 /// Kernels that do not tell who is inside: for so long no verdict may run, before a read and after it.
 const QUIET: Duration = Duration::from_millis(20);
+/// So many reads may find nothing although bytes wait.
+const BARREN: u32 = 50;
+/// For so long the hold pair may owe us bytes.
+const OWED: Duration = Duration::from_secs(5);
 /// For so long a thread of the sender may be in the middle of a message while we want to read.
 const LOCKED_OUT: Duration = Duration::from_secs(1);
 /// How often it is looked at once whether everything was sent, before a timer is set.
@@ -64,6 +69,8 @@ pub(super) enum Progress {
     Stepped,
     /// Nothing until an event.
     Waits,
+    /// Nothing until others had their turn.
+    Again,
     /// Nothing until an event or a few milliseconds.
     Later,
     /// The connection has to be cut.
@@ -104,6 +111,11 @@ pub(super) struct Flow {
     /// Since when the lock could not be had.
     locked_out: Option<Instant>,
     reached_kernel: bool,
+    tells_source: bool,
+    /// Since when the hold pair owes us bytes.
+    owed: Option<Instant>,
+    /// Reads that found nothing although bytes wait.
+    barren: u32,
     /// Moved by us, not yet counted.
     pub(super) moved: (u64, u64),
     /// What was counted of the gate.
@@ -135,6 +147,9 @@ impl Flow {
             unsure: None,
             locked_out: None,
             reached_kernel: false,
+            tells_source: false,
+            owed: None,
+            barren: 0,
             moved: (0, 0),
             counted: (0, 0),
             errors: 0,
@@ -261,20 +276,39 @@ impl Flow {
             self.sink_gone = true;
             return Progress::Stepped;
         }
+        if self.sink_left {
+            return Progress::Broken(Trouble::LostAtHalfClose);
+        }
         tracing::debug!(state = ?self.state, gate = ?*self.gate, read = self.read, "order is not certain");
         Progress::Broken(Trouble::Overtaken)
     }
 
-    /// Nobody takes anything any more.
+    /// Nobody takes anything any more. The source is told once it is no flow's sink any more (`tells_source`):
+    /// shutting it down looks the same as a half-close of its peer, which would be a loss there.
     fn forget(&mut self, io: &Io<'_>) {
         self.held = Vec::new();
         self.held_from = 0;
         self.full = false;
-        socket::end_receiving(io.source);
+        if self.state == State::Kernel {
+            self.leave(io.now);
+        }
+        if let State::Settling { .. } = self.state {
+            self.redirected = self.redirected.saturating_sub(self.gate.fallen() - self.fallen);
+        }
         self.state = State::Over;
+        self.tells_source = true;
+    }
+
+    /// Whether the source is still to be told that nothing is taken any more; once.
+    pub(super) fn tells_source(&mut self) -> bool {
+        std::mem::take(&mut self.tells_source)
     }
 
     fn watch(&mut self, io: &Io<'_>) -> Progress {
+        if self.gate.fallen() > self.fallen {
+            // Nothing tells that the sink's peer has shut down receiving, but that redirects fail.
+            self.sink_left = true;
+        }
         if !(self.source_ended || self.sink_left) {
             return Progress::Waits;
         }
@@ -318,12 +352,8 @@ impl Flow {
             return Progress::Broken(Trouble::LostAtHalfClose);
         }
         self.looks += 1;
-        if self.looks <= LOOKS {
-            // The kernel's worker needs some microseconds.
-            std::thread::yield_now();
-            return Progress::Stepped;
-        }
-        Progress::Later
+        // The kernel's worker needs some microseconds.
+        if self.looks <= LOOKS { Progress::Again } else { Progress::Later }
     }
 
     /// Where the kernel does not count what it sends: whether the marker has come through.
@@ -357,9 +387,12 @@ impl Flow {
             Err(error) => return Progress::Broken(Trouble::Read(error)),
         }
         if self.read < self.held_total() {
-            // On its way to the hold pair, which will tell.
-            return Progress::Waits;
+            // On its way to the hold pair, which will tell. If it does not, the kernel could not send.
+            let since = *self.owed.get_or_insert(io.now);
+            let late = io.now.duration_since(since) >= OWED;
+            return if late { Progress::Broken(Trouble::Stranded) } else { Progress::Later };
         }
+        self.owed = None;
         if self.source_ended {
             self.state = State::Draining;
         } else if self.state == State::Hold && self.sink_left {
@@ -415,10 +448,16 @@ impl Flow {
         match read {
             Ok(0) if unchanged && self.state == State::Draining => self.end(io),
             Ok(0) => Progress::Stepped,
-            Ok(len) => self.forward(len, io),
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
-                Progress::Stepped
+            Ok(len) => {
+                self.barren = 0;
+                self.forward(len, io)
             }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                // An out-of-band byte is counted, but not read.
+                self.barren += 1;
+                if self.barren < BARREN { Progress::Later } else { Progress::Broken(Trouble::Urgent) }
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => Progress::Stepped,
             Err(error) if error.kind() == ErrorKind::ConnectionReset => {
                 self.source_ended = true;
                 Progress::Stepped
@@ -494,19 +533,17 @@ impl Flow {
         self.moved.0 += len as u64;
         self.moved.1 += 1;
         let sent = match scm::send(io.sink, &io.scratch.buffer[..len], &[], self.sender) {
-            Ok(sent) => sent,
-            Err(error) => match self.refused(error) {
-                Ok(()) => 0,
-                Err(progress) => return progress,
-            },
+            Ok(sent) => Ok(sent),
+            Err(error) => self.refused(error).map(|()| 0),
         };
-        self.sent += sent as u64;
-        if sent < len && !self.sink_gone {
-            self.held = io.scratch.copy_of(sent, len);
+        let taken = *sent.as_ref().unwrap_or(&0);
+        self.sent += taken as u64;
+        if taken < len && !self.sink_gone {
+            self.held = io.scratch.copy_of(taken, len);
             self.held_from = 0;
-            self.full = true;
+            self.full = sent.is_ok();
         }
-        Progress::Stepped
+        sent.map_or_else(|progress| progress, |_| Progress::Stepped)
     }
 
     fn flush(&mut self, io: &mut Io<'_>) -> Progress {
@@ -540,6 +577,7 @@ impl Flow {
                 self.sink_gone = true;
                 Ok(())
             }
+            _ if is_shortage(&error) => Err(Progress::Later),
             _ => Err(Progress::Broken(Trouble::Write(error))),
         }
     }

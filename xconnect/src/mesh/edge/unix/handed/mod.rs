@@ -88,12 +88,12 @@ impl Handed {
     }
 
     /// Takes an event on one of the connection's sockets.
-    pub(super) fn event(&mut self, side: Side, flags: EventFlags) {
+    pub(super) fn event(&mut self, side: Side, flags: EventFlags, sockets: &[OwnedFd; 2]) {
         let side = match side {
             Side::Consumer | Side::Provider => side as usize,
             Side::HoldOfConsumer | Side::HoldOfProvider => return,
         };
-        let gone = flags.intersects(EventFlags::HUP | EventFlags::ERR);
+        let gone = flags.contains(EventFlags::HUP);
         if gone || flags.contains(EventFlags::RDHUP) {
             self.flows[side].source_ended();
         }
@@ -101,6 +101,15 @@ impl Handed {
             self.flows[1 - side].sink_gone();
         } else if flags.contains(EventFlags::RDHUP) {
             self.flows[1 - side].sink_left();
+        }
+        // The kernel's worker could not send (`sk_psock_report_error`): the peer takes nothing any more, or
+        // memory is short; what was queued is lost, and that is what the flow will find.
+        if flags.contains(EventFlags::ERR) && !gone {
+            match socket::take_error(sockets[side].as_fd()) {
+                Some(libc::EPIPE | libc::ECONNRESET) => self.flows[1 - side].sink_gone(),
+                Some(_) => self.flows[1 - side].sink_left(),
+                None => {}
+            }
         }
         if flags.contains(EventFlags::OUT) {
             self.flows[1 - side].has_room();
@@ -136,6 +145,10 @@ impl Handed {
                     }
                     Progress::Stepped => steps += 1,
                     Progress::Waits => break,
+                    Progress::Again => {
+                        turn = Turn::Again;
+                        break;
+                    }
                     Progress::Later => {
                         if matches!(turn, Turn::Idle) {
                             turn = Turn::Later;
@@ -148,6 +161,11 @@ impl Handed {
         }
         if self.flows.iter().all(Flow::is_over) {
             return Turn::Over;
+        }
+        for (source, socket) in sockets.iter().enumerate() {
+            if self.flows[1 - source].is_over() && self.flows[source].tells_source() {
+                socket::end_receiving(socket.as_fd());
+            }
         }
         match self.watch(sockets, poller, token) {
             Ok(()) => turn,
