@@ -42,6 +42,8 @@ fn link() -> Arc<LinkShared> {
         identity: Identity { uid, gid },
         role: Sender { pid: std::process::id(), uid, gid },
         limits: Limits::default(),
+        plain: false,
+        kernel: None,
         own: Arc::default(),
         counters: Arc::new(LinkCounters::default()),
         limiter: Arc::default(),
