@@ -57,6 +57,20 @@ impl Process {
         Ok(Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second()))
     }
 
+    /// CPU time of the threads that live, to the nanosecond (the kernel's Documentation/scheduler/sched-stats).
+    /// For two looks between which no thread ends.
+    pub(crate) fn threads_cpu(&self) -> anyhow::Result<Duration> {
+        let path = format!("/proc/{}/task", self.pid);
+        let mut total = Duration::ZERO;
+        for task in fs::read_dir(&path).context(path)? {
+            let path = task?.path().join("schedstat");
+            let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+            let on_cpu = text.split_whitespace().next().and_then(|number| number.parse().ok());
+            total += Duration::from_nanos(on_cpu.with_context(|| path.display().to_string())?);
+        }
+        Ok(total)
+    }
+
     /// Resident memory in KiB (`VmRSS`), or with `peak` the most there ever was (`VmHWM`).
     pub(crate) fn memory_kib(&self, peak: bool) -> anyhow::Result<u64> {
         let key = if peak { "VmHWM:" } else { "VmRSS:" };
@@ -126,6 +140,7 @@ mod tests {
         assert!(own.memory_kib(false).unwrap() > 0);
         assert!(own.descriptors().unwrap() >= 3);
         own.cpu().unwrap();
+        assert!(own.threads_cpu().unwrap() > Duration::ZERO);
         assert!(!Process { start: own.start + 1, ..own }.runs());
     }
 }

@@ -1,17 +1,20 @@
 //! Example container: sends numbered words over the link that its manifest asks for, checks that each
-//! comes back, and reports `ok: …` on its standard output.
+//! comes back, and reports `ok: …` on its standard output. A second connection streams blocks both ways.
 //!
 //! Runs as PID 1 of a container that holds this one static program. It waits for the socket to appear,
 //! and connects again after its connection was cut.
 
+mod stream;
+
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use std::{env, process, thread};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use stream::Stream;
 
 /// The `target` of the service in `args.json`.
 const SOCKET: &str = "/run/pv/services/raw-unix.sock";
@@ -36,13 +39,29 @@ fn run(socket: &Path) -> io::Result<()> {
     stop_on_signal()?;
     println!("waiting for {}", socket.display());
     let mut number = 0;
+    let mut streaming = None;
     loop {
         let stream = connect(socket);
         println!("connected");
+        if streaming.is_none() {
+            streaming = Some(start_stream(socket.to_owned())?);
+        }
         let error = talk(&stream, &mut number, INTERVAL);
         println!("connection lost after word {number}: {error}");
         thread::sleep(SHORT_WAIT);
     }
+}
+
+/// The second connection, which carries much more than the words, and is made again as theirs is.
+fn start_stream(socket: PathBuf) -> io::Result<thread::JoinHandle<()>> {
+    thread::Builder::new().spawn(move || {
+        let mut stream = Stream::default();
+        loop {
+            let error = stream.talk(&connect(&socket), stream::PAUSE);
+            println!("stream: connection lost after {}: {error}", stream.amount());
+            thread::sleep(SHORT_WAIT);
+        }
+    })
 }
 
 /// Connects as soon as the socket is there; says once why it has to wait.

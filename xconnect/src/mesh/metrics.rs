@@ -63,6 +63,7 @@ struct Links(Arc<Board>);
 
 type Labels = [(&'static str, String); 4];
 
+#[derive(Debug)]
 struct Row {
     labels: Labels,
     status: Status,
@@ -93,7 +94,7 @@ struct CounterOf {
     values: fn(&Counts) -> Vec<(&'static str, &'static str, u64)>,
 }
 
-const COUNTERS: [CounterOf; 5] = [
+const COUNTERS: [CounterOf; 9] = [
     CounterOf {
         name: "link_connections",
         help: "Connections of consumers by what became of them",
@@ -140,33 +141,62 @@ const COUNTERS: [CounterOf; 5] = [
         unit: None,
         values: |c| vec![("path", "user", c.denied)],
     },
+    CounterOf {
+        name: "link_kernel",
+        help: "Of the bytes carried, those that the kernel forwarded",
+        unit: Some(Unit::Bytes),
+        values: |c| vec![("path", "kernel", c.kernel_bytes)],
+    },
+    CounterOf {
+        name: "link_kernel_messages",
+        help: "Of the messages carried, those that the kernel forwarded (socket buffers)",
+        unit: None,
+        values: |c| vec![("path", "kernel", c.kernel_messages)],
+    },
+    CounterOf {
+        name: "link_kernel_error",
+        help: "Bytes that the kernel could not forward: the mesh did, or the connection was cut",
+        unit: Some(Unit::Bytes),
+        values: |c| vec![("path", "kernel", c.kernel_errors)],
+    },
+    CounterOf {
+        name: "link_kernel_cut_connections",
+        help: "Connections on the kernel path that were cut, because not all could be kept exactly in order",
+        unit: None,
+        values: |c| vec![("path", "kernel", c.kernel_cut)],
+    },
 ];
 
 impl Collector for Links {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let rows: Vec<Row> = self.0.all().iter().map(|place| Row::of(place)).collect();
         gauges(&mut encoder, &rows)?;
-        for counter in &COUNTERS {
-            let mut family = encoder.encode_descriptor(
-                counter.name,
-                counter.help,
-                counter.unit.as_ref(),
-                MetricType::Counter,
-            )?;
-            for row in &rows {
-                for (label, value, count) in (counter.values)(&row.counts) {
-                    let labels: Vec<(&str, &str)> = row
-                        .labels
-                        .iter()
-                        .map(|(name, value)| (*name, value.as_str()))
-                        .chain([(label, value)])
-                        .collect();
-                    family.encode_family(&labels)?.encode_counter::<NoLabelSet, u64, u64>(&count, None)?;
-                }
-            }
-        }
+        counted(&mut encoder, &rows)?;
         latencies(&mut encoder, &rows)
     }
+}
+
+fn counted(encoder: &mut DescriptorEncoder<'_>, rows: &[Row]) -> fmt::Result {
+    for counter in &COUNTERS {
+        let mut family = encoder.encode_descriptor(
+            counter.name,
+            counter.help,
+            counter.unit.as_ref(),
+            MetricType::Counter,
+        )?;
+        for row in rows {
+            for (label, value, count) in (counter.values)(&row.counts) {
+                let labels: Vec<(&str, &str)> = row
+                    .labels
+                    .iter()
+                    .map(|(name, value)| (*name, value.as_str()))
+                    .chain([(label, value)])
+                    .collect();
+                family.encode_family(&labels)?.encode_counter::<NoLabelSet, u64, u64>(&count, None)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn gauges(encoder: &mut DescriptorEncoder<'_>, rows: &[Row]) -> fmt::Result {
@@ -210,4 +240,52 @@ fn latencies(encoder: &mut DescriptorEncoder<'_>, rows: &[Row]) -> fmt::Result {
 #[expect(clippy::cast_precision_loss, reason = "a float is what the format wants; 2^53 µs are 285 years")]
 fn seconds(micros: u64) -> f64 {
     micros as f64 / 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rows that need no board.
+    #[derive(Debug)]
+    struct Given(Counts);
+
+    impl Collector for Given {
+        fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+            let names = [("consumer", "web"), ("service", "db"), ("provider", "srv"), ("type", "unix")];
+            let labels = names.map(|(name, value)| (name, value.to_owned()));
+            counted(&mut encoder, &[Row { labels, status: Status::Up, counts: self.0.clone() }])
+        }
+    }
+
+    #[test]
+    fn what_the_kernel_did_is_counted_by_link() {
+        let counts = Counts {
+            bytes_to_provider: 700,
+            bytes_to_consumer: 300,
+            messages_to_provider: 9,
+            kernel_bytes: 990,
+            kernel_messages: 7,
+            kernel_errors: 5,
+            kernel_cut: 2,
+            ..Counts::default()
+        };
+        let in_graph = counters(&counts);
+        assert_eq!((in_graph.kernel.bytes, in_graph.kernel.messages), (990, 7));
+        assert_eq!((in_graph.user.bytes, in_graph.user.messages), (10, 2));
+        let mut registry = Registry::with_prefix("xconnect");
+        registry.register_collector(Box::new(Given(counts)));
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        for (name, count) in [
+            ("kernel_bytes", 990),
+            ("kernel_messages", 7),
+            ("kernel_error_bytes", 5),
+            ("kernel_cut_connections", 2),
+        ] {
+            let labels = r#"consumer="web",service="db",provider="srv",type="unix",path="kernel""#;
+            let line = format!("xconnect_link_{name}_total{{{labels}}} {count}\n");
+            assert!(text.contains(&line), "{line}{text}");
+        }
+    }
 }

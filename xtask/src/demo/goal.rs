@@ -32,16 +32,24 @@ struct Container {
     status: String,
 }
 
+/// A link of the graph, as far as the demo looks at it.
 #[derive(Debug, Deserialize)]
-struct Link {
-    name: String,
+pub(super) struct Link {
+    pub(super) name: String,
     consumer: String,
-    provider: String,
+    pub(super) provider: String,
     status: String,
     reason: Option<String>,
-    path: Option<String>,
+    pub(super) path: Option<String>,
+    /// Why it is not in the kernel, where that was asked for.
+    pub(super) path_reason: Option<String>,
     #[serde(default)]
-    counters: Value,
+    pub(super) counters: Value,
+}
+
+/// Asks the engine for the graph.
+pub(super) fn links(session: &Session) -> anyhow::Result<Vec<Link>> {
+    Ok(serde_json::from_str(&session.ask(&["graph", "ls", "--sample", "0"])?)?)
 }
 
 impl Goal {
@@ -108,7 +116,7 @@ impl View {
     /// Asks the engine through pvcontrol, and reads the logs.
     pub(crate) fn of(session: &Session) -> anyhow::Result<Self> {
         let containers: Vec<Container> = serde_json::from_str(&session.ask(&["containers", "ls"])?)?;
-        let links = serde_json::from_str(&session.ask(&["graph", "ls", "--sample", "0"])?)?;
+        let links = links(session)?;
         let mut reports = BTreeMap::new();
         for container in &containers {
             let log = session.run_dir().join("logs").join(format!("{}.log", container.name));

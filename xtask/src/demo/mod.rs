@@ -1,6 +1,8 @@
-//! `demo`: the example containers under a private pv-appengine, until every link is shown to work.
+//! `demo`: the example containers under a private pv-appengine, until every link is shown to work,
+//! and those that may go through the kernel do.
 
 mod goal;
+mod kernel;
 mod leftovers;
 mod progress;
 mod session;
@@ -54,6 +56,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<()
     let stop = Stop::on_signals()?;
     let mut session = Session::start(workspace)?;
     let shown = watch(workspace, &mut session, &stop, Duration::from_secs(options.timeout))
+        .and_then(|()| kernel::show(workspace, &session, &stop))
         .and_then(|()| show(&session));
     if let Err(error) = &shown {
         eprintln!("\ndemo failed: {error:#}");

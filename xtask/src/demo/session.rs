@@ -29,6 +29,8 @@ pub(crate) struct Session {
     child: Option<Child>,
     /// The program to ask with.
     pub(crate) pvcontrol: PathBuf,
+    /// The program to ask the mesh itself with.
+    pvcurl: PathBuf,
 }
 
 /// What a later `demo --stop` has to know.
@@ -69,7 +71,12 @@ impl Session {
         let engine = Process::of(child.id())?;
         // From here on `end` removes the directories.
         let record = Record { engine, run_dir: run_dir.keep(), state: state_dir.keep(), cgroup_root: id };
-        Ok(Self { record, child: Some(child), pvcontrol: workspace.program("pvcontrol") })
+        Ok(Self {
+            record,
+            child: Some(child),
+            pvcontrol: workspace.program("pvcontrol"),
+            pvcurl: workspace.program("pvcurl"),
+        })
     }
 
     /// The engine's run directory.
@@ -106,6 +113,16 @@ impl Session {
             .arg(self.socket())
             .args(["-o", "json"])
             .args(words)
+            .quiet()
+            .output()
+    }
+
+    /// An answer of the mesh's own socket.
+    pub(crate) fn ask_mesh(&self, path: &str) -> anyhow::Result<String> {
+        Cmd::new(&self.pvcurl)
+            .args(["-s", "-S", "-f", "--unix-socket"])
+            .arg(self.run_dir().join("pv-xconnect"))
+            .arg(path)
             .quiet()
             .output()
     }
@@ -177,7 +194,12 @@ pub(crate) fn stop_kept(workspace: &Workspace) -> anyhow::Result<()> {
     };
     let record: Record = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
     fs::remove_file(&path).with_context(|| path.display().to_string())?;
-    let session = Session { record, child: None, pvcontrol: workspace.program("pvcontrol") };
+    let session = Session {
+        record,
+        child: None,
+        pvcontrol: workspace.program("pvcontrol"),
+        pvcurl: workspace.program("pvcurl"),
+    };
     session.end()?;
     println!("stopped; no process, mount, cgroup or file is left");
     Ok(())

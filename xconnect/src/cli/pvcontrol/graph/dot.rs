@@ -36,7 +36,7 @@ pub(super) fn render(links: &[Link]) -> String {
             quoted(&[&link.consumer]),
             quoted(&[&link.provider]),
             quoted(&lines),
-            quoted(&[link.reason.as_deref().unwrap_or(&link.target)]),
+            quoted(&[link.reason.as_deref().or(link.not_in_kernel()).unwrap_or(&link.target)]),
         ));
     }
     text.push_str("}\n");

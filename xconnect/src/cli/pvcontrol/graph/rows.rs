@@ -52,6 +52,7 @@ pub(super) fn page(
     let colour = session.out.colour();
     let mut page = table(links, rates, detail).render(session.room(detail), colour);
     page.push_str(&problems(links, colour));
+    page.push_str(&slower(links, colour));
     if links.is_empty() {
         page.push_str("no links: no container requires a service that another one provides\n");
     }
@@ -84,6 +85,8 @@ fn table(links: &[Link], rates: &Rates, detail: Detail) -> Table {
             Column::right("MSGS"),
             Column::right("FDS"),
             Column::right("DENIED"),
+            Column::right("ERRORS"),
+            Column::right("CUT"),
             Column::right("PIDS"),
             Column::left("TARGET"),
             Column::left("SOCKET"),
@@ -122,6 +125,8 @@ fn row(link: &Link, rates: &Rates, detail: Detail) -> Vec<Cell> {
             counted(&|counters| counters.messages.to_string()),
             counted(&|counters| counters.fds.to_string()),
             counted(&|counters| counters.denied.to_string()),
+            counted(&|counters| counters.errors.to_string()),
+            counted(&|counters| counters.cut.to_string()),
             Cell::new(format!("{}→{}", link.consumer_pid, link.provider_pid)),
             Cell::new(&link.target),
             Cell::new(&link.socket),
@@ -153,16 +158,42 @@ fn problems(links: &[Link], colour: Colour) -> String {
     page
 }
 
+/// One line for each reason why links that asked for the kernel run in user space.
+fn slower(links: &[Link], colour: Colour) -> String {
+    let mut reasons: Vec<(&str, Vec<&Link>)> = Vec::new();
+    for link in links {
+        let Some(reason) = link.not_in_kernel() else { continue };
+        match reasons.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, those)) => those.push(link),
+            None => reasons.push((reason, vec![link])),
+        }
+    }
+    let more = reasons.len().saturating_sub(EXPLAINED);
+    let mut page = String::new();
+    for (reason, those) in reasons.iter().take(EXPLAINED) {
+        let what = match those.as_slice() {
+            [link] => format!("{} of {} (from {})", link.service, link.consumer, link.provider),
+            several => format!("{} links", several.len()),
+        };
+        let path = tinted("not in the kernel", Tint::Busy, colour);
+        page.push_str(&format!("{}: {path}: {}\n", text::harmless(&what), text::harmless(reason)));
+    }
+    if more > 0 {
+        page.push_str(&format!("and {more} more reasons not to be in the kernel: see -o wide\n"));
+    }
+    page
+}
+
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
     fn sample() -> Vec<Link> {
         let counters = json!({"connections": {"open": 1, "total": 7, "refused": 2, "failed": 3},
             "bytes": {"to_provider": 1024, "to_consumer": 1024}, "messages": {"to_provider": 4, "to_consumer": 5},
-            "kernel": {"bytes": 1536, "messages": 0}, "user": {"bytes": 512, "messages": 0}, "fds": 6, "denied": 8});
+            "kernel": {"bytes": 1536, "messages": 0, "errors": 91, "cut": 92}, "user": {"bytes": 512, "messages": 0}, "fds": 6, "denied": 8});
         [
             json!({"type": "unix", "name": "raw", "consumer": "client", "consumer_pid": 12, "provider": "server",
                    "provider_pid": 34, "role": "any", "target": "/run/raw.sock", "socket": "/run/s", "status": "up",
@@ -199,6 +230,14 @@ mod tests {
         assert!(narrow.contains("STATUS") && narrow.contains("CONNS"), "{narrow}");
         let wide = table(&links, &rates, Detail::Wide).render(None, Colour::No);
         assert!(wide.contains("provider is not running\\u{1b}[2J"), "{wide}");
+        let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let (titles, values) = (words(wide.lines().next().unwrap()), words(wide.lines().nth(1).unwrap()));
+        let value = |title: &str| {
+            let place = titles.iter().position(|it| it == title).unwrap();
+            // The arrow before the provider is a word of both lines; sizes and rates have two words.
+            values[place + 2].as_str()
+        };
+        assert_eq!((value("KERNEL"), value("ERRORS"), value("CUT")), ("75%", "91", "92"));
         assert!(wide.contains("12→34  /run/raw.sock  /run/s  2026-01-31T08:00:00Z"), "{wide}");
     }
 
@@ -210,6 +249,34 @@ mod tests {
         );
         let many = vec![sample()[1].clone(); 25];
         assert!(problems(&many, Colour::No).ends_with("and 5 more that are not up: see -o wide\n"));
+    }
+
+    #[test]
+    fn a_link_that_asked_for_the_kernel_says_why_it_is_not_there() {
+        let link = |name: &str, path: &str, reason: Value| {
+            Link::read(
+                &json!({"name": name, "consumer": "c", "provider": "p", "target": "/t", "status": "up",
+                "path": path, "path_reason": reason}),
+            )
+        };
+        let mut links = vec![
+            link("a", "user", json!("built without eBPF\u{7}")),
+            link("b", "user", Value::Null),
+            link("c", "kernel", Value::Null),
+            link("d", "user", json!("seqpacket")),
+            link("e", "user", json!("seqpacket")),
+        ];
+        assert_eq!(
+            slower(&links, Colour::No),
+            "a of c (from p): not in the kernel: built without eBPF\\u{7}\n\
+             2 links: not in the kernel: seqpacket\n"
+        );
+        assert!(
+            table(&links, &Rates::default(), Detail::Wide).render(None, Colour::No).contains("seqpacket")
+        );
+        // What is not up has another line already, with a reason that matters more.
+        links[0].status = Some("waiting".to_owned());
+        assert!(!slower(&links, Colour::No).contains("eBPF"));
     }
 
     #[test]

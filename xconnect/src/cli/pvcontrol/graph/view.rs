@@ -38,6 +38,10 @@ pub(super) struct Counters {
     pub(super) messages: u64,
     pub(super) kernel: u64,
     pub(super) user: u64,
+    /// Bytes that the kernel could not forward.
+    pub(super) errors: u64,
+    /// Connections that had to be cut on the kernel path.
+    pub(super) cut: u64,
     pub(super) fds: u64,
     pub(super) denied: u64,
 }
@@ -76,6 +80,11 @@ impl Link {
         self.status.as_deref() == Some("up")
     }
 
+    /// Why the mesh moves the bytes where the kernel was asked to, by a link that is up.
+    pub(super) fn not_in_kernel(&self) -> Option<&str> {
+        self.path_reason.as_deref().filter(|_| self.is_up() && self.path != "kernel")
+    }
+
     pub(super) fn tint(&self) -> Tint {
         match self.status.as_deref() {
             Some("up") => Tint::Good,
@@ -100,6 +109,8 @@ impl Counters {
             messages: pair("messages"),
             kernel: count(counters, &["kernel", "bytes"]),
             user: count(counters, &["user", "bytes"]),
+            errors: count(counters, &["kernel", "errors"]),
+            cut: count(counters, &["kernel", "cut"]),
             fds: count(counters, &["fds"]),
             denied: count(counters, &["denied"]),
         }

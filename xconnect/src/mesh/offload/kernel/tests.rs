@@ -83,7 +83,7 @@ fn a_full_map_takes_no_more() {
 fn a_fence_of_an_unknown_sink_never_comes() {
     let Some(object) = object() else { return };
     let path = KernelPath::load(&object, 1).unwrap();
-    for number in 0..1000 {
+    for _ in 0..1000 {
         path.fence(u64::MAX).unwrap();
     }
 }
