@@ -71,6 +71,14 @@ impl Process {
         Ok(total)
     }
 
+    /// As [`Self::cpu`], but of the threads that live, exactly (`/proc/PID/task/TID/schedstat`).
+    pub(crate) fn run_time(&self) -> Duration {
+        let path = format!("/proc/{0}/task/{0}/children", self.pid);
+        let children = fs::read_to_string(&path).unwrap_or_default();
+        let children = children.split_whitespace().filter_map(|pid| pid.parse().ok());
+        children.map(run_time_of).fold(run_time_of(self.pid), Duration::saturating_add)
+    }
+
     /// Resident memory in KiB (`VmRSS`), or with `peak` the most there ever was (`VmHWM`).
     pub(crate) fn memory_kib(&self, peak: bool) -> anyhow::Result<u64> {
         let key = if peak { "VmHWM:" } else { "VmRSS:" };
@@ -115,6 +123,30 @@ pub(crate) fn mentioning(texts: &[&str]) -> Vec<(u32, String)> {
         .collect()
 }
 
+/// CPU time of the kernel's workers that are bound to a processor (`kworker/N:`), which is where a
+/// `delayed_work` such as the sockmap's runs (net/core/skmsg.c, `sk_psock_backlog`).
+pub(crate) fn bound_kworkers_run_time() -> Duration {
+    let Ok(entries) = fs::read_dir("/proc") else { return Duration::ZERO };
+    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let bound = pids.filter(|pid| {
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        name.strip_prefix("kworker/").is_some_and(|rest| rest.starts_with(|it: char| it.is_ascii_digit()))
+    });
+    bound.map(run_time_of).fold(Duration::ZERO, Duration::saturating_add)
+}
+
+/// Of all threads of one process.
+fn run_time_of(pid: u32) -> Duration {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return Duration::ZERO };
+    let of = |path: &Path| fs::read_to_string(path.join("schedstat")).ok().as_deref().and_then(nanoseconds);
+    threads.flatten().filter_map(|thread| of(&thread.path())).fold(Duration::ZERO, Duration::saturating_add)
+}
+
+/// The first number of a `schedstat` (Documentation/scheduler/sched-stats.rst): time on a processor.
+fn nanoseconds(schedstat: &str) -> Option<Duration> {
+    schedstat.split_whitespace().next()?.parse().ok().map(Duration::from_nanos)
+}
+
 /// A field of `/proc/PID/stat` by its number in proc(5), from 3 on.
 fn field(pid: u32, number: usize) -> anyhow::Result<u64> {
     let fields = stat(pid).with_context(|| format!("/proc/{pid}/stat"))?;
@@ -132,6 +164,13 @@ fn stat(pid: u32) -> io::Result<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn time_on_a_processor_is_the_first_number() {
+        assert_eq!(nanoseconds("1500 20 3\n"), Some(Duration::from_nanos(1500)));
+        assert_eq!(nanoseconds("\n"), None);
+        assert!(run_time_of(std::process::id()) > Duration::ZERO);
+    }
 
     #[test]
     fn our_own_process_is_known() {

@@ -150,6 +150,7 @@ fn links(pods: &[Part], each: usize) -> Vec<Link<'_>> {
         provider: (name(ring(index, step)), &pods[ring(index, step)]),
         target: format!("/run/pv/services/service-{step}.sock"),
         socket: SOCKET.to_owned(),
+        forward: "user",
     };
     (0..pods.len())
         .flat_map(|index| (1..=each).map(move |step| (index, step)))

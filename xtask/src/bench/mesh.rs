@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::START;
+use super::http::http;
 use super::pod::Part;
 use crate::cmd::Cmd;
 use crate::stop::wait_until;
@@ -31,6 +32,8 @@ pub(crate) struct Link<'a> {
     pub(crate) provider: (String, &'a Part),
     pub(crate) target: String,
     pub(crate) socket: String,
+    /// What the provider declares: `user`, `kernel` or `auto`.
+    pub(crate) forward: &'static str,
 }
 
 impl Link<'_> {
@@ -40,7 +43,7 @@ impl Link<'_> {
             "provider": self.provider.0, "provider_pid": self.provider.1.process.pid, "role": "any",
             "interface": "unix", "target": self.target, "socket": self.socket,
             "consumer_start": self.consumer.1.process.start, "provider_start": self.provider.1.process.start,
-            "options": {"uid": 65534, "gid": 65534, "refused": null, "forward": "user", "socket_type": "stream",
+            "options": {"uid": 65534, "gid": 65534, "refused": null, "forward": self.forward, "socket_type": "stream",
                 "lossy_fds": false, "max_connections": 4096, "idle_timeout": null, "connect_timeout": 10},
         })
     }
@@ -62,7 +65,7 @@ impl Mesh {
         command.stderr(log.try_clone()?);
         let daemon = Part::spawn(command, Stdio::from(log))?;
         let mesh = Self { daemon, directory };
-        let status = mesh.directory.path().join("pv-xconnect");
+        let status = mesh.status_socket();
         if !wait_until(START, Duration::from_millis(5), || status.exists()) {
             bail!("pv-xconnect does not come up: {}", mesh.log());
         }
@@ -77,6 +80,23 @@ impl Mesh {
     /// Replaces the graph at once, as an editor or a control plane would.
     pub(crate) fn graph(&self, links: &[Link<'_>]) -> anyhow::Result<()> {
         write(&self.directory.path().join("graph.json"), &document(links)?)
+    }
+
+    /// The entry of `/links` of the link with this target.
+    pub(crate) fn link(&self, target: &Path) -> anyhow::Result<Value> {
+        let links: Value = serde_json::from_str(&http(&self.status_socket(), "GET", "/links", "")?)?;
+        let mut all = links.as_array().into_iter().flatten();
+        let ours = all.find(|link| link["target"].as_str().map(Path::new) == Some(target));
+        ours.cloned().with_context(|| format!("{}: no such link", target.display()))
+    }
+
+    /// The daemon's `/status`.
+    pub(crate) fn status(&self) -> anyhow::Result<Value> {
+        Ok(serde_json::from_str(&http(&self.status_socket(), "GET", "/status", "")?)?)
+    }
+
+    fn status_socket(&self) -> PathBuf {
+        self.directory.path().join("pv-xconnect")
     }
 
     /// What the daemon said, for errors.

@@ -1,6 +1,7 @@
 //! `bench`: what a link costs, how fast it comes up, and how much it holds.
 
 mod footprint;
+mod http;
 mod load;
 mod mesh;
 pub(crate) mod part;
@@ -8,7 +9,6 @@ mod pod;
 mod reaction;
 mod report;
 mod stats;
-mod subject;
 mod unix;
 
 use std::time::Duration;

@@ -2,15 +2,15 @@
 //! container to its first echo beside what the runtime alone takes.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::os::unix::net::UnixStream;
+use std::io::Read as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::http::http;
 use super::mesh::{Link, Mesh};
 use super::stats::{median, percentile};
 use super::{START, load, pod, report};
@@ -103,6 +103,7 @@ fn changes(workspace: &Workspace, stop: &Stop, runs: usize) -> anyhow::Result<Ve
         provider: ("provider".to_owned(), &provider),
         target: TARGET.to_owned(),
         socket: SOCKET.to_owned(),
+        forward: "user",
     };
     let target = pod::inside(&consumer, TARGET);
     let (mut up, mut down) = (Vec::new(), Vec::new());
@@ -180,23 +181,6 @@ fn status(socket: &Path) -> anyhow::Result<String> {
     let mut all = containers.as_array().into_iter().flatten();
     let ours = all.find(|it| it["name"] == CONSUMER).context("the consumer is not listed")?;
     Ok(ours["status"].as_str().unwrap_or_default().to_owned())
-}
-
-/// One request on a connection of its own: HTTP/1.0, so that the answer ends with the connection and is
-/// not chunked. A process for each would cost as much as what is measured.
-fn http(socket: &Path, method: &str, path: &str, body: &str) -> anyhow::Result<String> {
-    let mut stream = UnixStream::connect(socket).with_context(|| socket.display().to_string())?;
-    stream.set_read_timeout(Some(START))?;
-    let length = body.len();
-    let head = format!("{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n");
-    stream.write_all((head + body).as_bytes())?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
-    if head.split(' ').nth(1) != Some("200") {
-        bail!("{method} {path}: {} {body}", head.lines().next().unwrap_or_default());
-    }
-    Ok(body.to_owned())
 }
 
 fn milliseconds(begin: Instant) -> f64 {
