@@ -19,7 +19,7 @@ use clap::Args;
 
 use crate::stop::Stop;
 use crate::workspace::Workspace;
-use crate::{build, setup};
+use crate::{build, ebpf, setup};
 use packages::Packages;
 use qemu::{Machine, Qemu};
 use target::Target;
@@ -28,7 +28,7 @@ use watch::{Report, Watch};
 /// The series that run where none is named.
 const SERIES: [&str; 2] = ["6.1", "6.12"];
 /// The test targets (files of `tests/tests`) that run where none is named.
-const TESTS: [&str; 4] = ["kernel_features", "unix_bytes", "unix_descriptors", "injection"];
+const TESTS: [&str; 5] = ["kernel_features", "kernel_smoke", "unix_bytes", "unix_descriptors", "injection"];
 /// How long one test program may take in the guest.
 const TEST_LIMIT: Duration = Duration::from_secs(15 * 60);
 
@@ -67,6 +67,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<()
     let (qemu, busybox, kernels) = fetch(&packages, &options.series)?;
     stop.check()?;
     setup::build_tools()?;
+    ebpf::before_programs(workspace)?;
     build::programs(workspace)?;
     build::examples(workspace)?;
     let pod = target::static_pod(workspace)?;

@@ -1,6 +1,8 @@
 //! One direction of a connection that is in the kernel's maps: what is done next. docs/decisions/0008
 //! has the why.
 
+mod untraced;
+
 use std::io::ErrorKind;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
@@ -11,12 +13,10 @@ use super::super::trouble::Trouble;
 use crate::mesh::offload::{Gate, KernelPath};
 use crate::sys::scm::{self, Sender};
 use crate::sys::socket;
-use xconnect_common::Marker;
+use untraced::{Fence, Unsure};
 
 /// For so long after the last byte was delivered a sink that has left the map may still deliver.
 const SETTLING: Duration = Duration::from_millis(50);
-/// Kernels that do not tell who is inside: for so long no verdict may run, before a read and after it.
-const QUIET: Duration = Duration::from_millis(20);
 /// So many reads may find nothing although bytes wait.
 const BARREN: u32 = 50;
 /// For so long the hold pair may owe us bytes.
@@ -25,13 +25,6 @@ const OWED: Duration = Duration::from_secs(5);
 const LOCKED_OUT: Duration = Duration::from_secs(1);
 /// How often it is looked at once whether everything was sent, before a timer is set.
 const LOOKS: u32 = 16;
-
-/// What was read from a source without a lock: whether older bytes were under way is not known yet.
-struct Unsure {
-    bytes: Vec<u8>,
-    messages: u64,
-    since: Instant,
-}
 
 /// Where a flow is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +54,8 @@ pub(super) struct Io<'a> {
     pub(super) kernel: &'a KernelPath,
     /// The sink's cookie, for fences.
     pub(super) sink_cookie: u64,
+    /// The other direction awaits a marker, which comes out of this one's source.
+    pub(super) source_fenced: bool,
 }
 
 /// What one step came to.
@@ -91,9 +86,13 @@ pub(super) struct Flow {
     fallen: u64,
     /// Socket buffers that the kernel forwarded before, and the gate's count when redirecting began last.
     messages: (u64, u64),
-    /// How often it was looked whether all is sent, and the fence's marker where it is awaited.
+    /// How often it was looked whether all is sent, and the fence where its marker is awaited.
     looks: u32,
-    fence: Option<Marker>,
+    fence: Option<Fence>,
+    /// Kernels that do not count what they send: so many bytes are known to be sent, of those redirected since
+    /// redirecting began last; and what was redirected then in all, once that is over.
+    proven: u64,
+    stint: u64,
     /// The redirected bytes when they were last looked at, and since when they are these.
     steady: (u64, Instant),
     /// Bytes that we have sent on the sink since it is traced.
@@ -135,6 +134,8 @@ impl Flow {
             messages: (0, 0),
             looks: 0,
             fence: None,
+            proven: 0,
+            stint: 0,
             steady: (0, now),
             sent: 0,
             held: Vec::new(),
@@ -310,7 +311,12 @@ impl Flow {
             self.sink_left = true;
         }
         if !(self.source_ended || self.sink_left) {
-            return Progress::Waits;
+            return match self.take_marker(io) {
+                Ok(Some(_)) => Progress::Stepped,
+                Ok(None) if self.fence.is_some() => Progress::Later,
+                Ok(None) => Progress::Waits,
+                Err(error) => Progress::Broken(Trouble::Read(error)),
+            };
         }
         self.leave(io.now);
         Progress::Stepped
@@ -319,7 +325,8 @@ impl Flow {
     /// Back to hold mode. Before anything else is sent on the sink, what was redirected has to be.
     fn leave(&mut self, now: Instant) {
         self.messages.0 += self.gate.messages() - self.messages.1;
-        self.redirected += self.gate.hold();
+        self.stint = self.gate.hold();
+        self.redirected += self.stint;
         self.read = 0;
         self.looks = 0;
         self.state = State::Settling { delivered: self.gate.delivered(), since: now };
@@ -332,18 +339,18 @@ impl Flow {
             let present = self.gate.delivered();
             (present.saturating_sub(self.sent) == due, present)
         } else {
-            match self.fenced(since, io) {
+            match self.fenced(fallen, io) {
                 Ok(fenced) => (fenced, delivered),
                 Err(error) => return Progress::Broken(Trouble::Read(error)),
             }
         };
         if settled {
             self.redirected = due;
-            self.state = match (self.source_ended, self.sink_left) {
-                (true, _) => State::Draining,
-                (false, true) => State::Tail,
-                (false, false) => State::Hold,
-            };
+            match (self.source_ended, self.sink_left) {
+                (true, _) => self.drain(),
+                (false, true) => self.state = State::Tail,
+                (false, false) => self.state = State::Hold,
+            }
             return Progress::Stepped;
         }
         if present != delivered {
@@ -356,26 +363,18 @@ impl Flow {
         if self.looks <= LOOKS { Progress::Again } else { Progress::Later }
     }
 
-    /// Where the kernel does not count what it sends: whether the marker has come through.
-    fn fenced(&mut self, since: Instant, io: &mut Io<'_>) -> std::io::Result<bool> {
-        if self.sink_left {
-            // What was queued on the sink is gone, and the marker with it.
-            let quiet = self.steady.0 == self.redirected && since.duration_since(self.steady.1) >= QUIET;
-            return Ok(quiet && crate::sys::sockctl::queued_out(io.sink)? == 0);
-        }
-        let Some(marker) = self.fence else {
-            self.fence = Some(io.kernel.fence(io.sink_cookie)?);
-            return Ok(false);
-        };
-        let through = io.kernel.take_marker(io.sink, &marker)?;
-        if through {
-            self.fence = None;
-        }
-        Ok(through)
+    /// The source has ended: quiet counts from here.
+    fn drain(&mut self) {
+        self.state = State::Draining;
+        self.quiet = None;
     }
 
     /// Forwards what is held, then looks at the source's queue.
     fn relay(&mut self, io: &mut Io<'_>) -> Progress {
+        if self.unsure.is_some() {
+            // What is held now is younger, or it cannot be ordered.
+            return self.read_unlocked(0, io);
+        }
         match socket::receive_plain(io.hold, &mut io.scratch.buffer) {
             // The pair is our own: no end comes.
             Ok(len) => {
@@ -393,8 +392,8 @@ impl Flow {
             return if late { Progress::Broken(Trouble::Stranded) } else { Progress::Later };
         }
         self.owed = None;
-        if self.source_ended {
-            self.state = State::Draining;
+        if self.source_ended && self.state != State::Draining {
+            self.drain();
         } else if self.state == State::Hold && self.sink_left {
             self.state = State::Tail;
         }
@@ -417,9 +416,10 @@ impl Flow {
         let messages = self.gate.messages();
         if self.gate.redirect(self.read - (fallen - self.fallen)) {
             self.state = State::Kernel;
-            (self.read, self.fallen, self.messages.1) = (0, fallen, messages);
+            (self.read, self.fallen, self.messages.1, self.proven) = (0, fallen, messages, 0);
             self.reached_kernel = true;
-            self.unsure = None;
+            // The bytes are counted from 0: what was seen of them is of no use.
+            self.steady.0 = u64::MAX;
         }
         Progress::Stepped
     }
@@ -474,47 +474,6 @@ impl Flow {
             Progress::Later
         } else {
             Progress::Broken(Trouble::LockedOut)
-        }
-    }
-
-    /// Kernels that do not tell who is inside: what was read is forwarded once no verdict has run for a while
-    /// after it, so that none was under way with older bytes.
-    fn read_unlocked(&mut self, waiting: usize, io: &mut Io<'_>) -> Progress {
-        let messages = self.gate.messages();
-        if let Some(unsure) = &self.unsure {
-            if unsure.messages != messages {
-                return self.overtaken(io);
-            }
-            if io.now.duration_since(unsure.since) < QUIET {
-                return Progress::Later;
-            }
-            let Some(unsure) = self.unsure.take() else { return Progress::Stepped };
-            io.scratch.buffer[..unsure.bytes.len()].copy_from_slice(&unsure.bytes);
-            return self.forward(unsure.bytes.len(), io);
-        }
-        if waiting == 0 && self.state == State::Draining {
-            return self.end(io);
-        }
-        match self.quiet {
-            Some((seen, since)) if seen == messages => {
-                if io.now.duration_since(since) < QUIET {
-                    return Progress::Later;
-                }
-            }
-            _ => {
-                self.quiet = Some((messages, io.now));
-                return Progress::Later;
-            }
-        }
-        self.quiet = None;
-        io.scratch.fit(waiting);
-        match socket::receive_plain(io.source, &mut io.scratch.buffer[..waiting]) {
-            Ok(len) => {
-                self.unsure = Some(Unsure { bytes: io.scratch.copy_of(0, len), messages, since: io.now });
-                Progress::Later
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Progress::Stepped,
-            Err(error) => Progress::Broken(Trouble::Read(error)),
         }
     }
 

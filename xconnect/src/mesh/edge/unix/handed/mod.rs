@@ -126,7 +126,9 @@ impl Handed {
         token: Option<Token>,
     ) -> Turn {
         let mut turn = Turn::Idle;
-        for (source, flow) in self.flows.iter_mut().enumerate() {
+        for source in [0, 1] {
+            let source_fenced = self.flows[1 - source].awaits_marker();
+            let flow = &mut self.flows[source];
             let mut io = Io {
                 source: sockets[source].as_fd(),
                 sink: sockets[1 - source].as_fd(),
@@ -135,6 +137,7 @@ impl Handed {
                 now,
                 kernel: &self.kernel,
                 sink_cookie: self.sockets[1 - source],
+                source_fenced,
             };
             let mut steps = 0;
             loop {
@@ -218,6 +221,7 @@ impl Handed {
                 self.rejoin(sockets, source);
                 turn = true;
             }
+            turn |= self.flows[source].prove(&self.kernel, self.sockets[1 - source], now);
             self.fit_buffer(sockets[1 - source].as_fd(), source, now);
         }
         self.looked = now;
