@@ -3,12 +3,12 @@
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::thread;
 use std::time::{Duration, Instant};
-use std::{mem, thread};
 
 /// A block fits into a socket's buffer, so that the exchange cannot block itself.
 const WORDS: usize = 8192;
-const BYTES: usize = WORDS * mem::size_of::<u64>();
+const BYTES: usize = WORDS * size_of::<u64>();
 /// Between two blocks.
 pub(super) const PAUSE: Duration = Duration::from_millis(2);
 /// Between two lines of the log.
@@ -41,7 +41,7 @@ impl Stream {
 
     /// What came back, for people.
     pub(super) fn amount(&self) -> String {
-        format!("{} MiB", self.blocks * BYTES as u64 >> 20)
+        format!("{} MiB", (self.blocks * BYTES as u64) >> 20)
     }
 
     fn exchange(&mut self, mut stream: &UnixStream) -> io::Result<()> {
