@@ -211,11 +211,21 @@ fn one_round(
             }
             if let Err(error) = result {
                 outcome.failed += 1;
-                outcome.notes.push(format!("FAILED: {place}: {error:#}"));
+                outcome.notes.push(format!("FAILED: {place}: {error:#}{}", said(ends, subject)));
             }
         }
     }
     Ok(())
+}
+
+/// What the daemon has to say about a link whose measure broke off.
+fn said(ends: &Ends<'_>, subject: &Subject) -> String {
+    if !subject.is_link() {
+        return String::new();
+    }
+    let counters =
+        ends.mesh.link(&subject.target).map(|mut link| link["counters"].take()).unwrap_or_default();
+    format!("\ncounters {counters}\n{}", ends.mesh.log())
 }
 
 #[cfg(test)]

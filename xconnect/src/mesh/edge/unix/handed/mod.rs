@@ -21,7 +21,10 @@ use flow::{Flow, Io, Progress};
 /// Steps of one flow before others get their turn.
 const STEPS: usize = 64;
 /// A send buffer's size at first, and the most that one grows to, in bytes as the kernel counts them.
-const BUFFERS: (usize, usize) = (512 * 1024, 8 * 1024 * 1024);
+const BUFFERS: (usize, usize) = (1024 * 1024, 8 * 1024 * 1024);
+/// By how much one grows at a look: what passes is bounded by the buffer itself, so that it does not tell how
+/// much is needed.
+const GROWTH: usize = 4;
 
 /// How a turn ended.
 #[derive(Debug)]
@@ -240,7 +243,7 @@ impl Handed {
         // A tick is at most 10 ms (HZ = 100).
         let bound = buffer as u64 / 2 * elapsed / 10_000;
         if flow.in_kernel() && bytes > bound / 2 && buffer < BUFFERS.1 {
-            self.buffers[1 - source] = (buffer * 2).min(BUFFERS.1);
+            self.buffers[1 - source] = (buffer * GROWTH).min(BUFFERS.1);
             // Without the privilege the system's limit holds: slower, not wrong.
             let _ = socket::grow_send_buffer(sink, self.buffers[1 - source]);
         }
