@@ -2,11 +2,11 @@
 //! or so.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use xconnect_common::{Flow, MARKER_LEN, REDIRECT, Traced};
 
@@ -62,14 +62,21 @@ fn pair() -> Result<(UnixStream, UnixStream)> {
     pair.map_err(|error| Unavailable::call("make a pair of sockets", error))
 }
 
-/// Reads these bytes, and no others.
+/// Reads these bytes, and no others. A socket in a map gives up waiting whatever it is woken for, also where
+/// nothing has come (`unix_bpf_recvmsg` waits once): so it is asked again.
 fn expect(mut from: &UnixStream, bytes: &[u8], what: &str) -> Result<()> {
-    let mut read = vec![0; bytes.len()];
-    match from.read_exact(&mut read) {
-        Ok(()) if read == bytes => Ok(()),
-        Ok(()) => Err(failed(what, &"other bytes came")),
-        Err(error) => Err(failed(what, &error)),
+    let until = Instant::now() + PATIENCE;
+    let (mut read, mut len) = (vec![0; bytes.len()], 0);
+    while len < read.len() {
+        match from.read(&mut read[len..]) {
+            Ok(0) => return Err(failed(what, &"the end came")),
+            Ok(more) => len += more,
+            Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < until => {}
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(failed(what, &error)),
+        }
     }
+    if read == bytes { Ok(()) } else { Err(failed(what, &"other bytes came")) }
 }
 
 impl<'a> Flowing<'a> {
