@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use xconnect_tests::mesh::Pair;
 use xconnect_tests::payload::{assert_same, bytes, send_in_chunks};
-use xconnect_tests::{Kind, Sandbox, Socket, ensure, eventually, run};
+use xconnect_tests::{Kind, OrFail, Sandbox, Socket, ensure, eventually, run};
 
 const KIB: usize = 1 << 10;
 /// Rounds of what has to be seen more than once.
@@ -20,14 +20,14 @@ fn accepted(sandbox: &Sandbox) -> Pair {
     let pair = Pair::start_with(sandbox, Kind::Stream, |link| {
         link.option("forward", "kernel").option("lossy_fds", true)
     });
-    let entry = pair.mesh.entry(&pair.link).unwrap();
+    let entry = pair.mesh.entry(&pair.link).or_fail("the link");
     assert_eq!(entry["path"], "kernel", "{entry}\n{}", pair.mesh.log());
     pair
 }
 
 /// Version of the kernel that runs.
 fn version() -> (u32, u32) {
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").or_fail("the kernel's version");
     let mut numbers = release.split(['.', '-']).map(|number| number.parse().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }

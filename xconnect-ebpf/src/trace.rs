@@ -32,7 +32,7 @@ unsafe fn read<T>(sock: *const u8, offset: u64) -> Option<T> {
 #[raw_tracepoint(tracepoint = "sk_data_ready")]
 fn data_ready(ctx: RawTracePointContext) -> i32 {
     let sock: *const u8 = ctx.arg(0);
-    let Some(traced) = cookie(sock).and_then(|cookie| TRACED.get_ptr(&cookie)) else { return 0 };
+    let Some(traced) = cookie(sock).and_then(|cookie| TRACED.get_ptr(cookie)) else { return 0 };
     // SAFETY: a value of the map; it is not changed while its socket lives.
     let Some(gate) = GATES.get_ptr_mut(unsafe { (*traced).source_slot }) else { return 0 };
     // SAFETY: the gate is an element of the array.
@@ -109,11 +109,11 @@ unsafe extern "C" fn look(_: u32, wanted: *mut Wanted) -> i64 {
 fn sent(ctx: RawTracePointContext) -> i32 {
     let (sock, sent): (*const u8, i32) = (ctx.arg(0), ctx.arg(1));
     let Some(cookie) = cookie(sock) else { return 0 };
-    if let Some(flow) = FLOWS.get_ptr(&cookie) {
+    if let Some(flow) = FLOWS.get_ptr(cookie) {
         // SAFETY: a value of the map; it is not changed while its sender lives.
         leave(unsafe { (*flow).slot });
     } else if sent > 0
-        && let Some(traced) = TRACED.get_ptr(&cookie)
+        && let Some(traced) = TRACED.get_ptr(cookie)
         // SAFETY: as above.
         && let Some(gate) = GATES.get_ptr_mut(unsafe { (*traced).sink_slot })
     {
@@ -142,7 +142,7 @@ fn leave(slot: u32) {
 /// held, which ends here: what it has read may wake up the sender, on this very processor.
 #[raw_tracepoint(tracepoint = "sock_recv_length")]
 fn received(ctx: RawTracePointContext) -> i32 {
-    let Some(traced) = cookie(ctx.arg(0)).and_then(|cookie| TRACED.get_ptr(&cookie)) else { return 0 };
+    let Some(traced) = cookie(ctx.arg(0)).and_then(|cookie| TRACED.get_ptr(cookie)) else { return 0 };
     // SAFETY: a value of the map; it is not changed while its socket lives.
     let Some(gate) = GATES.get_ptr_mut(unsafe { (*traced).source_slot }) else { return 0 };
     // SAFETY: an element of the array, whose words are only ever changed atomically.

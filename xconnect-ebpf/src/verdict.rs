@@ -19,12 +19,14 @@ const EGRESS: u64 = 0;
 #[stream_verdict]
 fn verdict(ctx: SkBuffContext) -> u32 {
     // The cookie of the sender: the buffer is still charged to it.
+    // SAFETY: the pointer is the context that the kernel gave us, which this helper takes.
     let sender = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
     if sender == fence_cookie() {
         let Ok(sink) = ctx.load::<u64>(0) else { return SK_PASS };
         return TARGETS.redirect_skb(&ctx, sink, INGRESS) as u32;
     }
-    let Some(flow) = FLOWS.get_ptr(&sender) else { return SK_PASS };
+    let Some(flow) = FLOWS.get_ptr(sender) else { return SK_PASS };
+    // SAFETY: a value of the map; it is not changed while its sender lives.
     let (sink, hold, slot) = unsafe { ((*flow).sink, (*flow).hold, (*flow).slot) };
     let Some(gate) = GATES.get_ptr_mut(slot) else { return SK_PASS };
     let len = u64::from(ctx.len());

@@ -7,9 +7,11 @@
 #[cfg(feature = "mesh")]
 pub mod bpf;
 pub mod cred;
+#[cfg(feature = "mesh")]
 pub mod diag;
 pub mod fs;
 pub mod limits;
+#[cfg(feature = "mesh")]
 pub mod memory;
 pub mod peer;
 pub mod pidfd;

@@ -62,17 +62,16 @@ fn pair() -> Result<(UnixStream, UnixStream)> {
     pair.map_err(|error| Unavailable::call("make a pair of sockets", error))
 }
 
-/// Reads these bytes, and no others. A read of a socket in a map may say too early that nothing came
-/// (`unix_bpf_recvmsg`), so it is tried again.
+/// Reads these bytes, and no others. A socket in a map gives up waiting whatever it is woken for, also where
+/// nothing has come (`unix_bpf_recvmsg` waits once): so it is asked again.
 fn expect(mut from: &UnixStream, bytes: &[u8], what: &str) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    let mut read = vec![0; bytes.len()];
-    let mut len = 0;
+    let until = Instant::now() + PATIENCE;
+    let (mut read, mut len) = (vec![0; bytes.len()], 0);
     while len < read.len() {
         match from.read(&mut read[len..]) {
             Ok(0) => return Err(failed(what, &"the end came")),
             Ok(more) => len += more,
-            Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < deadline => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < until => {}
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(failed(what, &error)),
         }
