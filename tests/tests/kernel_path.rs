@@ -83,6 +83,16 @@ fn the_kernel_forwards_what_lasts() {
 fn descriptors_are_refused_to_their_sender() {
     run(|sandbox| {
         let pair = plain(sandbox);
+        // Before anybody has accepted, too.
+        for _ in 0..50 {
+            let client = pair.consumer.connect(pair.link.target());
+            let file = std::fs::File::open("/dev/null").unwrap();
+            let refused = client.try_send(b"at once", &[file.as_fd()]);
+            assert!(
+                !refusing_kernel() || refused.is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
+            );
+            drop((client, pair.listener.accept()));
+        }
         for (client, server) in [pair.connect(), handed_over(&pair)] {
             let file = std::fs::File::open("/dev/null").unwrap();
             for (from, to) in [(&client, &server), (&server, &client)] {

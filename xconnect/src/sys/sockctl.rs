@@ -19,11 +19,20 @@ const SIOCGSKNS: libc::Ioctl = 0x894c;
 /// # Errors
 /// `ENOPROTOOPT` before Linux 6.16.
 pub fn refuse_rights(socket: BorrowedFd<'_>) -> Result<()> {
-    let off: libc::c_int = 0;
+    pass_rights(socket, false)
+}
+
+/// Says whether the peer may pass descriptors. Connections inherit it from the listening socket, before they are
+/// accepted (`unix_stream_connect`).
+///
+/// # Errors
+/// `ENOPROTOOPT` before Linux 6.16.
+pub fn pass_rights(socket: BorrowedFd<'_>, pass: bool) -> Result<()> {
+    let pass = libc::c_int::from(pass);
     let len = size_of::<libc::c_int>() as libc::socklen_t;
-    // SAFETY: `off` is valid for `len` bytes of reading, and outlives the call.
+    // SAFETY: `pass` is valid for `len` bytes of reading, and outlives the call.
     let result = unsafe {
-        libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, SO_PASSRIGHTS, (&raw const off).cast(), len)
+        libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, SO_PASSRIGHTS, (&raw const pass).cast(), len)
     };
     if result == 0 { Ok(()) } else { Err(Error::last_os_error()) }
 }

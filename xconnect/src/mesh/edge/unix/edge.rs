@@ -1,7 +1,7 @@
 //! The handle of one link's edge.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -19,6 +19,7 @@ use crate::mesh::limiter::limited_in;
 use crate::mesh::offload::KernelPath;
 use crate::mesh::{Limiter, OwnSockets};
 use crate::sys::scm::Sender;
+use crate::sys::sockctl;
 
 /// What an edge is to do.
 #[derive(Debug)]
@@ -87,6 +88,8 @@ impl Edge {
         budget: &Arc<FdBudget>,
     ) -> Self {
         let ProviderEnd { socket, stale, own } = provider;
+        // Older kernels cannot: there the relay refuses what comes. The listener may be a former link's.
+        let _ = sockctl::pass_rights(spec.listener.as_fd(), !spec.plain);
         let shared = Arc::new(LinkShared {
             number: next_number(),
             id: spec.id,
