@@ -22,7 +22,7 @@ fn links_in_the_kernel_lose_nothing() {
 
 #[test]
 fn links_in_user_space_lose_nothing() {
-    torture(&Options::seconds(Forward::User, 20));
+    torture(&Options::seconds(Forward::User, 10));
 }
 
 #[test]
