@@ -1,7 +1,8 @@
 //! Provider sockets: each is found once, watched, and shared by all links to it.
 //!
-//! Nothing is polled: a socket that is not there yet is awaited by inotify, and a connection that was
-//! refused makes it be looked up again.
+//! A socket that is not there yet is awaited by inotify, and a connection that was refused makes it be
+//! looked up again. While one is missing it is looked for now and then, too: should an event be lost, that
+//! is a short delay and not a link that is dead.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -106,6 +107,10 @@ impl Providers {
     }
 }
 
+/// How often a socket that is not there is looked for though nothing happened: a link that waits for an event
+/// which is lost somewhere would wait for years.
+const SLOW: Duration = Duration::from_secs(2);
+
 /// The task that keeps one socket in sight.
 struct Lookout {
     containers: Arc<Containers>,
@@ -146,15 +151,27 @@ impl Lookout {
     /// Looks again whenever something may have changed, until the container ends.
     async fn keep_in_sight(&self, container: &Arc<Container>) {
         let watch: Watch = self.watcher.watch(container, &self.path);
+        self.look(container).await;
         loop {
-            self.look(container).await;
             tokio::select! {
                 biased;
                 () = container.exited() => return,
                 () = watch.changed() => {}
                 () = self.stale.notified() => {}
+                () = tokio::time::sleep(SLOW), if self.is_missing() => {
+                    self.look(container).await;
+                    if !self.is_missing() {
+                        tracing::debug!(path = %self.path, "a provider's socket was found without an event");
+                    }
+                    continue;
+                }
             }
+            self.look(container).await;
         }
+    }
+
+    fn is_missing(&self) -> bool {
+        matches!(*self.sight.borrow(), Sight::Missing(_))
     }
 
     async fn look(&self, container: &Container) {
