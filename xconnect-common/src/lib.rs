@@ -34,7 +34,11 @@ pub struct Flow {
     pub reserved: u32,
 }
 
-/// Which gates a socket of ours belongs to. Key: its cookie, as the tracepoints see it.
+/// In [`Traced`]: no flow. There is no gate with this number.
+pub const NO_SLOT: u32 = u32::MAX;
+
+/// Which gates a socket belongs to. Key: its cookie, as the tracepoints see it. [`NO_SLOT`] where it is
+/// nothing of the kind.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Traced {
@@ -42,6 +46,10 @@ pub struct Traced {
     pub source_slot: u32,
     /// Gate of the flow that has this socket as its sink.
     pub sink_slot: u32,
+    /// Gate of the flow that has this socket, a container's, as its sender.
+    pub sender_slot: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// A flow's state, shared without a lock: an element of an array that user space has mapped.
@@ -63,18 +71,35 @@ pub struct Gate {
     /// The thread that has the lock: it is between queueing its bytes and handing them on. 0: nobody; see
     /// [`DECIDED`] and [`USER`].
     pub inside: u64,
-    /// How often a thread has entered.
-    pub entries: u64,
     /// How often a thread went on without the lock: order is not certain any more.
     pub overlaps: u64,
+    /// Not 0: an out-of-band byte was sent, which the kernel drops.
+    pub urgent: u64,
     /// Not 0: the lock is used (the source is about to have a verdict, and the kernel has the tracepoints).
     pub armed: u64,
     /// Bytes that were sent on the sink, by the kernel or by us, since it is traced.
     pub delivered: u64,
-    /// The handler that a socket without a verdict has. Found out by a gate that is not armed.
-    pub plain_handler: u64,
+    /// How often the source left its map, because its peer was shut down, while a thread had entered and had no
+    /// verdict yet: the kernel drops what that thread has taken.
+    pub unhashed: u64,
+    /// Not 0: the sink's peer asks for the credentials of who sends (`SO_PASSCRED`, `SO_PASSPIDFD`), which would be
+    /// those of the kernel's worker.
+    pub credentials: u64,
     /// Zero.
-    pub reserved: [u64; 6],
+    pub reserved: [u64; 5],
+}
+
+/// What all flows share: an element behind the gates, of the same size.
+#[repr(C, align(128))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Control {
+    /// The handler that a socket without a verdict has (`sock_def_readable`). 0: the first socket among the traced
+    /// ones that is told of bytes shows it.
+    pub plain_handler: u64,
+    /// How many threads of user space want to know, or have the lock, at the end of a `recvmsg` of theirs.
+    pub receiving: u64,
+    /// Zero.
+    pub reserved: [u64; 14],
 }
 
 /// What is written to the fence's socket: it comes out of the sink's own receiving side once all that was
@@ -98,11 +123,22 @@ pub struct Offsets {
     pub cookie: u64,
     /// `sk_data_ready` in `struct sock`.
     pub data_ready: u64,
+    /// `peer` in `struct unix_sock`.
+    pub peer: u64,
+    /// `oob_skb` in `struct unix_sock`; 0: there is none (no `CONFIG_AF_UNIX_OOB`).
+    pub urgent: u64,
+    /// Pointer in `struct sock` to what holds the flags of `SO_PASSCRED` and `SO_PASSPIDFD`; 0: they are in
+    /// `struct sock` (since Linux 6.16).
+    pub flags_in: u64,
+    /// The byte with these flags.
+    pub flags: u64,
+    /// These flags.
+    pub flags_mask: u64,
 }
 
 const _: () = assert!(size_of::<Flow>() == 24 && align_of::<Flow>() == 8);
-const _: () = assert!(size_of::<Traced>() == 8 && align_of::<Traced>() == 4);
-const _: () = assert!(size_of::<Gate>() == 128);
+const _: () = assert!(size_of::<Traced>() == 16 && align_of::<Traced>() == 4);
+const _: () = assert!(size_of::<Gate>() == 128 && size_of::<Control>() == 128);
 const _: () = assert!(core::mem::offset_of!(Gate, delivered) == 64);
 const _: () = assert!(size_of::<Marker>() == 32 && align_of::<Marker>() == 8);
-const _: () = assert!(size_of::<Offsets>() == 16);
+const _: () = assert!(size_of::<Offsets>() == 56);

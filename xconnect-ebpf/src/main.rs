@@ -16,6 +16,7 @@
 
 mod atomic;
 mod maps;
+mod sock;
 mod trace;
 mod verdict;
 

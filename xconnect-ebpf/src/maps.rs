@@ -2,7 +2,7 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, SockHash};
-use xconnect_common::{Flow, Gate, Offsets, Traced};
+use xconnect_common::{Control, Flow, Gate, Offsets, Traced};
 
 /// How many flows there can be; user space loads the object with the number that it wants.
 const FLOWS_MAX: u32 = 8192;
@@ -24,11 +24,11 @@ pub(crate) static TARGETS: SockHash<u64> = SockHash::with_max_entries(2 * FLOWS_
 #[map]
 pub(crate) static FLOWS: HashMap<u64, Flow> = HashMap::with_max_entries(FLOWS_MAX, NO_PREALLOC);
 
-/// Our sockets by their cookie, for the tracepoints.
+/// Our sockets and the senders' by their cookie, for the tracepoints.
 #[map]
-pub(crate) static TRACED: HashMap<u64, Traced> = HashMap::with_max_entries(FLOWS_MAX, NO_PREALLOC);
+pub(crate) static TRACED: HashMap<u64, Traced> = HashMap::with_max_entries(2 * FLOWS_MAX, NO_PREALLOC);
 
-/// The flows' gates.
+/// The flows' gates, and behind them what they share.
 #[map]
 pub(crate) static GATES: Array<Gate> = Array::with_max_entries(FLOWS_MAX, MMAPABLE);
 
@@ -37,7 +37,12 @@ pub(crate) static GATES: Array<Gate> = Array::with_max_entries(FLOWS_MAX, MMAPAB
 static FENCE: u64 = 0;
 
 #[unsafe(no_mangle)]
-static OFFSETS: Offsets = Offsets { cookie: 0, data_ready: 0 };
+static OFFSETS: Offsets =
+    Offsets { cookie: 0, data_ready: 0, peer: 0, urgent: 0, flags_in: 0, flags: 0, flags_mask: 0 };
+
+/// The number of the element behind the gates.
+#[unsafe(no_mangle)]
+static CONTROL: u32 = 0;
 
 pub(crate) fn fence_cookie() -> u64 {
     // SAFETY: a valid static. Volatile: the loader replaces the value.
@@ -47,4 +52,11 @@ pub(crate) fn fence_cookie() -> u64 {
 pub(crate) fn offsets() -> Offsets {
     // SAFETY: as above.
     unsafe { core::ptr::read_volatile(&raw const OFFSETS) }
+}
+
+#[inline(always)]
+pub(crate) fn control() -> Option<*mut Control> {
+    // SAFETY: as above.
+    let number = unsafe { core::ptr::read_volatile(&raw const CONTROL) };
+    GATES.get_ptr_mut(number).map(<*mut Gate>::cast)
 }

@@ -1,68 +1,72 @@
 //! What the tracepoints tell (kernels since 6.3): who is inside `sendmsg`, what was delivered.
+//!
+//! They are told of every socket of the machine. What is none of ours is let go after one look into it.
 
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::{bpf_get_current_task, bpf_loop, bpf_probe_read_kernel};
+use aya_ebpf::helpers::{bpf_get_current_task, bpf_loop};
 use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
-use xconnect_common::{DECIDED, Gate, USER};
+use xconnect_common::{DECIDED, Gate, NO_SLOT, Traced, USER};
 
 use crate::atomic;
-use crate::maps::{FLOWS, GATES, TRACED, offsets};
+use crate::maps::{GATES, TRACED, control};
+use crate::sock::Sock;
 
 /// Looks at the lock before a thread goes on without it: some milliseconds. Nobody is inside for longer than a
 /// microsecond, unless its processor was taken away.
 const LOOKS: u32 = 300_000;
 
-/// A socket's cookie; `None` where nobody has asked for it, so that it is none of ours.
+/// What is known of a socket that somebody has asked the cookie of: others are none of ours.
 #[inline(always)]
-fn cookie(sock: *const u8) -> Option<u64> {
-    // SAFETY: it fails for an address that cannot be read.
-    unsafe { read(sock, offsets().cookie) }.filter(|cookie| *cookie != 0)
-}
-
-#[inline(always)]
-unsafe fn read<T>(sock: *const u8, offset: u64) -> Option<T> {
-    // SAFETY: the helper fails for an address that cannot be read.
-    unsafe { bpf_probe_read_kernel(sock.add(offset as usize).cast::<T>()) }.ok()
+fn traced(sock: Sock) -> Option<Traced> {
+    let cookie = sock.cookie().filter(|cookie| *cookie != 0)?;
+    // SAFETY: a value of the map; it is not changed while its socket lives.
+    TRACED.get_ptr(cookie).map(|traced| unsafe { *traced })
 }
 
 /// `trace_sk_data_ready(sk)`: in the sender's thread, with a verdict at the entry of its handler (before
 /// a socket buffer is taken from the queue) and again once the buffer was handed on.
 #[raw_tracepoint(tracepoint = "sk_data_ready")]
 fn data_ready(ctx: RawTracePointContext) -> i32 {
-    let sock: *const u8 = ctx.arg(0);
-    let Some(traced) = cookie(sock).and_then(|cookie| TRACED.get_ptr(cookie)) else { return 0 };
-    // SAFETY: a value of the map; it is not changed while its socket lives.
-    let Some(gate) = GATES.get_ptr_mut(unsafe { (*traced).source_slot }) else { return 0 };
+    let sock = Sock(ctx.arg(0));
+    let (Some(control), Some(handler)) = (control(), sock.data_ready()) else { return 0 };
+    // SAFETY: an element of the array, whose words are read and written at once.
+    let plain = unsafe { core::ptr::read_volatile(&raw const (*control).plain_handler) };
+    // Nothing is taken from the queue: the source is not in its map yet, or not any more.
+    if handler == plain {
+        return 0;
+    }
+    let Some(traced) = traced(sock) else { return 0 };
+    if plain == 0 {
+        // SAFETY: as above.
+        unsafe { core::ptr::write_volatile(&raw mut (*control).plain_handler, handler) };
+        return 0;
+    }
+    let Some(gate) = GATES.get_ptr_mut(traced.source_slot) else { return 0 };
     // SAFETY: the gate is an element of the array.
     unsafe { enter_or_leave(sock, gate, bpf_get_current_task()) };
     0
 }
 
 #[inline(always)]
-unsafe fn enter_or_leave(sock: *const u8, gate: *mut Gate, thread: u64) {
+unsafe fn enter_or_leave(sock: Sock, gate: *mut Gate, thread: u64) {
     // SAFETY: the gate is an element of the array, whose words are only ever changed atomically.
     unsafe {
-        if atomic::replace(&raw mut (*gate).inside, thread | DECIDED, 0) {
+        if core::ptr::read_volatile(&raw const (*gate).inside) == thread | DECIDED {
+            atomic::replace(&raw mut (*gate).inside, thread | DECIDED, 0);
             return;
         }
-        let handler: u64 = read(sock, offsets().data_ready).unwrap_or(0);
         if core::ptr::read_volatile(&raw const (*gate).armed) == 0 {
-            if core::ptr::read_volatile(&raw const (*gate).plain_handler) == 0 {
-                core::ptr::write_volatile(&raw mut (*gate).plain_handler, handler);
-            }
-            return;
-        }
-        // Nothing is taken from the queue: the source is not in the map yet, or not any more.
-        if handler == core::ptr::read_volatile(&raw const (*gate).plain_handler) {
             return;
         }
         // Order is lost already, and the connection about to be cut: nobody waits for that.
         if core::ptr::read_volatile(&raw const (*gate).overlaps) != 0 {
             return;
         }
-        atomic::add(&raw mut (*gate).entries, 1);
+        if sock.has_urgent() {
+            atomic::swap(&raw mut (*gate).urgent, 1);
+        }
         if !lock(gate, thread) {
             atomic::add(&raw mut (*gate).overlaps, 1);
             atomic::swap(&raw mut (*gate).inside, thread);
@@ -76,8 +80,12 @@ unsafe fn enter_or_leave(sock: *const u8, gate: *mut Gate, thread: u64) {
 #[inline(always)]
 unsafe fn lock(gate: *mut Gate, thread: u64) -> bool {
     let mut wanted = Wanted { gate, thread, got: false };
-    // SAFETY: the kernel calls `look` with what it is given here, before it returns.
-    unsafe { bpf_loop(LOOKS, look as *mut c_void, (&raw mut wanted).cast(), 0) };
+    // SAFETY: `look` is given what it takes, by the kernel before `bpf_loop` returns.
+    unsafe {
+        if look(0, &raw mut wanted) == 0 {
+            bpf_loop(LOOKS, look as *mut c_void, (&raw mut wanted).cast(), 0);
+        }
+    }
     wanted.got
 }
 
@@ -107,45 +115,78 @@ unsafe extern "C" fn look(_: u32, wanted: *mut Wanted) -> i64 {
 /// `trace_sock_send_length(sk, ret, flags)`: at the end of each `sendmsg`, the kernel's own included.
 #[raw_tracepoint(tracepoint = "sock_send_length")]
 fn sent(ctx: RawTracePointContext) -> i32 {
-    let (sock, sent): (*const u8, i32) = (ctx.arg(0), ctx.arg(1));
-    let Some(cookie) = cookie(sock) else { return 0 };
-    if let Some(flow) = FLOWS.get_ptr(cookie) {
-        // SAFETY: a value of the map; it is not changed while its sender lives.
-        leave(unsafe { (*flow).slot });
+    let (sock, sent): (_, i32) = (Sock(ctx.arg(0)), ctx.arg(1));
+    let Some(traced) = traced(sock) else { return 0 };
+    if traced.sender_slot != NO_SLOT {
+        leave(sock, traced.sender_slot);
     } else if sent > 0
-        && let Some(traced) = TRACED.get_ptr(cookie)
-        // SAFETY: as above.
-        && let Some(gate) = GATES.get_ptr_mut(unsafe { (*traced).sink_slot })
+        && let Some(gate) = GATES.get_ptr_mut(traced.sink_slot)
     {
         // SAFETY: an element of the array, whose words are only ever changed atomically.
-        unsafe { atomic::add(&raw mut (*gate).delivered, sent as u64) };
+        unsafe {
+            atomic::add(&raw mut (*gate).delivered, sent as u64);
+            if asks_for_credentials(sock) {
+                atomic::swap(&raw mut (*gate).credentials, 1);
+            }
+        }
     }
     0
+}
+
+/// Whether the socket's peer is told who has sent.
+#[inline(always)]
+fn asks_for_credentials(sock: Sock) -> bool {
+    sock.peer().is_some_and(Sock::is_told_who_sends)
 }
 
 /// A sender's thread is done: it has the lock still where there was nothing for it to take, or where what
 /// it took was refused.
 #[inline(always)]
-fn leave(slot: u32) {
+fn leave(sock: Sock, slot: u32) {
     let Some(gate) = GATES.get_ptr_mut(slot) else { return };
     // SAFETY: the gate is an element of the array, whose words are only ever changed atomically.
     unsafe {
         let thread = bpf_get_current_task();
         let holder = core::ptr::read_volatile(&raw const (*gate).inside);
-        if holder & !DECIDED == thread {
-            atomic::replace(&raw mut (*gate).inside, holder, 0);
+        if holder & !DECIDED != thread {
+            return;
         }
+        if holder & DECIDED == 0 && has_no_verdict(sock) {
+            atomic::add(&raw mut (*gate).unhashed, 1);
+        }
+        atomic::replace(&raw mut (*gate).inside, holder, 0);
     }
+}
+
+/// Whether the sender's peer, its source, has left its map: it had a verdict when this thread entered.
+#[inline(always)]
+fn has_no_verdict(sender: Sock) -> bool {
+    let handler = sender.peer().and_then(Sock::data_ready);
+    let (Some(control), Some(handler)) = (control(), handler) else { return false };
+    // SAFETY: an element of the array, whose words are read and written at once.
+    handler == unsafe { core::ptr::read_volatile(&raw const (*control).plain_handler) }
 }
 
 /// `trace_sock_recv_length(sk, ret, flags)`: at the end of each `recvmsg`. Ours on a source was done with the lock
 /// held, which ends here: what it has read may wake up the sender, on this very processor.
 #[raw_tracepoint(tracepoint = "sock_recv_length")]
 fn received(ctx: RawTracePointContext) -> i32 {
-    let Some(traced) = cookie(ctx.arg(0)).and_then(|cookie| TRACED.get_ptr(cookie)) else { return 0 };
-    // SAFETY: a value of the map; it is not changed while its socket lives.
-    let Some(gate) = GATES.get_ptr_mut(unsafe { (*traced).source_slot }) else { return 0 };
-    // SAFETY: an element of the array, whose words are only ever changed atomically.
-    unsafe { atomic::replace(&raw mut (*gate).inside, USER, 0) };
+    let Some(control) = control() else { return 0 };
+    // SAFETY: an element of the array, whose words are read and written at once.
+    if unsafe { core::ptr::read_volatile(&raw const (*control).receiving) } == 0 {
+        return 0;
+    }
+    let sock = Sock(ctx.arg(0));
+    let Some(traced) = traced(sock) else { return 0 };
+    if let Some(gate) = GATES.get_ptr_mut(traced.source_slot) {
+        // SAFETY: an element of the array, whose words are only ever changed atomically.
+        unsafe { atomic::replace(&raw mut (*gate).inside, USER, 0) };
+    }
+    if let Some(gate) = GATES.get_ptr_mut(traced.sink_slot)
+        && asks_for_credentials(sock)
+    {
+        // SAFETY: as above.
+        unsafe { atomic::swap(&raw mut (*gate).credentials, 1) };
+    }
     0
 }

@@ -34,10 +34,33 @@ pub(super) enum Error {
 /// The offsets that the programs need.
 pub(super) fn offsets(bytes: &[u8]) -> Result<Offsets, Error> {
     let btf = Btf::new(bytes)?;
+    let [flags_in, flags, flags_mask] = pass_flags(&btf)?;
     Ok(Offsets {
         cookie: btf.offset("sock", &["__sk_common", "skc_cookie"])?,
         data_ready: btf.offset("sock", &["sk_data_ready"])?,
+        peer: btf.offset("unix_sock", &["peer"])?,
+        // Kernels without CONFIG_AF_UNIX_OOB, or before it (5.15).
+        urgent: btf.offset("unix_sock", &["oob_skb"]).unwrap_or(0),
+        flags_in,
+        flags,
+        flags_mask,
     })
+}
+
+/// Where `SO_PASSCRED` and `SO_PASSPIDFD` are kept: pointer, byte, mask; see [`Offsets`].
+fn pass_flags(btf: &Btf<'_>) -> Result<[u64; 3], Error> {
+    let bit = |name| btf.bits("sock", &[name]);
+    if let Ok(credentials) = bit("sk_scm_credentials") {
+        let at = credentials / 8;
+        let mask = |bits: u64| 1 << (if cfg!(target_endian = "big") { 7 - bits % 8 } else { bits % 8 });
+        let pidfd = bit("sk_scm_pidfd").ok().filter(|bits| bits / 8 == at);
+        return Ok([0, at, mask(credentials) | pidfd.map_or(0, mask)]);
+    }
+    // SOCK_PASSCRED and SOCK_PASSPIDFD, include/linux/net.h: the lowest byte of a long.
+    const BITS: u64 = 1 << 3 | 1 << 7;
+    let flags = btf.offset("socket", &["flags"])?;
+    let lowest = if cfg!(target_endian = "big") { size_of::<std::ffi::c_ulong>() as u64 - 1 } else { 0 };
+    Ok([btf.offset("sock", &["sk_socket"])?, flags + lowest, BITS])
 }
 
 struct Btf<'a> {
@@ -142,13 +165,20 @@ impl<'a> Btf<'a> {
 
     /// Bytes from the start of `structure` to the last field of the path.
     fn offset(&self, structure: &str, path: &[&'static str]) -> Result<u64, Error> {
+        let bits = self.bits(structure, path)?;
+        let last = path.last().copied().unwrap_or_default();
+        if bits % 8 == 0 { Ok(bits / 8) } else { Err(Error::Bits(last)) }
+    }
+
+    /// Bits from there.
+    fn bits(&self, structure: &str, path: &[&'static str]) -> Result<u64, Error> {
         let last = path.last().copied().unwrap_or_default();
         let mut at = 0;
         while let Some(found) = self.head(at) {
             if found.kind() == STRUCT && self.is_named(found.name, structure) {
                 let mut patience = PATIENCE;
                 if let Some(bits) = self.walk(found, path, &mut patience) {
-                    return if bits % 8 == 0 { Ok(bits / 8) } else { Err(Error::Bits(last)) };
+                    return Ok(bits);
                 }
             }
             at += found.len().ok_or(Error::Malformed)?;

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::sys::memory::shared_struct;
-use xconnect_common::{Gate, REDIRECT, USER};
+use xconnect_common::{Control, Gate, REDIRECT, USER};
 
 shared_struct! {
     /// [`Gate`], word by word: what is changed by the programs too. An element of the mapped array.
@@ -19,17 +19,31 @@ shared_struct! {
         pub(in crate::mesh) stranded: AtomicU64,
         /// Who is between queueing and handing on.
         pub(in crate::mesh) inside: AtomicU64,
-        /// How often somebody was.
-        pub(in crate::mesh) entries: AtomicU64,
         /// How often two were.
         pub(in crate::mesh) overlaps: AtomicU64,
+        /// Whether an out-of-band byte was sent.
+        pub(in crate::mesh) urgent: AtomicU64,
         /// Whether this is kept.
         pub(in crate::mesh) armed: AtomicU64,
         /// Bytes sent on the sink.
         pub(in crate::mesh) delivered: AtomicU64,
-        /// The handler of a socket without a verdict.
-        pub(in crate::mesh) plain_handler: AtomicU64,
-        reserved: [AtomicU64; 6],
+        /// How often the source left its map under a sender's hands.
+        pub(in crate::mesh) unhashed: AtomicU64,
+        /// Whether the receiver wants to be told who sends.
+        pub(in crate::mesh) credentials: AtomicU64,
+        reserved: [AtomicU64; 5],
+    }
+}
+
+impl AtomicGate {
+    /// [`Control::plain_handler`], where this is the element behind the gates.
+    pub(super) fn plain_handler(&self) -> &AtomicU64 {
+        &self.word
+    }
+
+    /// [`Control::receiving`], where this is the element behind the gates.
+    pub(super) fn receiving(&self) -> &AtomicU64 {
+        &self.messages
     }
 }
 
@@ -41,11 +55,15 @@ const _: () = {
     assert!(offset_of!(AtomicGate, fallen) == offset_of!(Gate, fallen));
     assert!(offset_of!(AtomicGate, stranded) == offset_of!(Gate, stranded));
     assert!(offset_of!(AtomicGate, inside) == offset_of!(Gate, inside));
-    assert!(offset_of!(AtomicGate, entries) == offset_of!(Gate, entries));
+    assert!(offset_of!(AtomicGate, urgent) == offset_of!(Gate, urgent));
     assert!(offset_of!(AtomicGate, overlaps) == offset_of!(Gate, overlaps));
     assert!(offset_of!(AtomicGate, armed) == offset_of!(Gate, armed));
     assert!(offset_of!(AtomicGate, delivered) == offset_of!(Gate, delivered));
-    assert!(offset_of!(AtomicGate, plain_handler) == offset_of!(Gate, plain_handler));
+    assert!(offset_of!(AtomicGate, unhashed) == offset_of!(Gate, unhashed));
+    assert!(offset_of!(AtomicGate, credentials) == offset_of!(Gate, credentials));
+    assert!(size_of::<AtomicGate>() == size_of::<Control>());
+    assert!(offset_of!(AtomicGate, word) == offset_of!(Control, plain_handler));
+    assert!(offset_of!(AtomicGate, messages) == offset_of!(Control, receiving));
 };
 
 impl AtomicGate {
@@ -58,19 +76,19 @@ impl AtomicGate {
             &self.fallen,
             &self.stranded,
             &self.inside,
-            &self.entries,
             &self.overlaps,
+            &self.urgent,
             &self.delivered,
-            &self.plain_handler,
+            &self.unhashed,
+            &self.credentials,
         ];
         for word in words {
             word.store(0, Ordering::SeqCst);
         }
     }
 
-    /// From now on the lock is used by sockets with another handler than this one.
-    pub(super) fn arm(&self, plain_handler: u64) {
-        self.plain_handler.store(plain_handler, Ordering::SeqCst);
+    /// From now on the lock is used, once the source has a verdict.
+    pub(super) fn arm(&self) {
         self.armed.store(1, Ordering::SeqCst);
     }
 
@@ -121,14 +139,30 @@ impl AtomicGate {
         self.overlaps.load(Ordering::SeqCst)
     }
 
+    /// Whether an out-of-band byte was sent, which the kernel has dropped.
+    pub(in crate::mesh) fn has_lost_urgent(&self) -> bool {
+        self.urgent.load(Ordering::SeqCst) != 0
+    }
+
+    /// Whether the source has left its map while a thread of the sender had bytes in its hands.
+    pub(in crate::mesh) fn was_unhashed_under_way(&self) -> bool {
+        self.unhashed.load(Ordering::SeqCst) != 0
+    }
+
+    /// Whether the receiver wants to be told who sends, which would be the kernel's worker. Looked at with each
+    /// message, and by [`Gate::look_for_credentials`](super::Gate::look_for_credentials).
+    pub(in crate::mesh) fn asks_for_credentials(&self) -> bool {
+        self.credentials.load(Ordering::SeqCst) != 0
+    }
+
     /// Takes the turn if nobody is inside: the sender's threads wait meanwhile, for a short time. False: try
     /// again some milliseconds later.
-    pub(in crate::mesh) fn lock(&self) -> bool {
+    pub(super) fn lock(&self) -> bool {
         self.inside.compare_exchange(0, USER, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
     /// Gives the turn back, if it is ours still.
-    pub(in crate::mesh) fn unlock(&self) {
+    pub(super) fn unlock(&self) {
         // A read from the source has given it back already. A thread that did not wait is counted in `overlaps`.
         let _ = self.inside.compare_exchange(USER, 0, Ordering::SeqCst, Ordering::SeqCst);
     }

@@ -16,7 +16,7 @@ use aya::programs::raw_trace_point::RawTracePointLink;
 use aya::programs::sk_skb::SkSkbLink;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
-use xconnect_common::{Flow, MARKER_LEN, Marker, Traced};
+use xconnect_common::{Flow, MARKER_LEN, Marker, NO_SLOT, Traced};
 
 use super::gate::AtomicGate;
 use super::slots::Slots;
@@ -27,9 +27,6 @@ use crate::sys::memory::SharedArray;
 /// The kernel's types (CONFIG_DEBUG_INFO_BTF).
 const TYPES: &str = "/sys/kernel/btf/vmlinux";
 
-/// In [`Traced`]: no flow. There is no gate with this number.
-pub(crate) const NO_SLOT: u32 = u32::MAX;
-
 /// What this kernel can do beyond what is indispensable, as it was seen to do it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Features {
@@ -39,7 +36,7 @@ pub(crate) struct Features {
     pub(crate) traced: bool,
 }
 
-/// The gates; there is one more than flows, for the self-test.
+/// The gates; there is one more than flows, for the self-test, and an element for what they share.
 pub(crate) type GateRegion = SharedArray<AtomicGate>;
 
 /// The path through the kernel.
@@ -59,8 +56,6 @@ pub(crate) struct KernelPath {
     _fence_source: UnixStream,
     secret: [u64; 2],
     fences: AtomicU64,
-    /// The handler of a socket without a verdict (`sock_def_readable`).
-    plain_handler: AtomicU64,
     slots: Mutex<Slots>,
     features: Features,
 }
@@ -110,7 +105,31 @@ impl KernelPath {
     /// is inside.
     pub(super) fn arm(&self, slot: u32) {
         if self.features.traced {
-            self.gate(slot).arm(self.plain_handler.load(Ordering::Relaxed));
+            self.gate(slot).arm();
+        }
+    }
+
+    /// What all flows share (`xconnect_common::Control`).
+    fn control(&self) -> &AtomicGate {
+        self.gate(self.count + 1)
+    }
+
+    /// While this lives the programs look at the end of each `recvmsg`, of ours that is.
+    pub(super) fn receiving(&self) -> Receiving<'_> {
+        let count = self.control().receiving();
+        count.fetch_add(1, Ordering::SeqCst);
+        Receiving { count }
+    }
+
+    /// See [`Gate::look_for_credentials`](super::Gate::look_for_credentials).
+    pub(super) fn look_for_credentials(&self, slot: u32, sink: BorrowedFd<'_>) -> io::Result<bool> {
+        // What the program does is the point: it sees the socket at the end of the call, whatever came of it.
+        let receiving = self.receiving();
+        let looked = rustix::net::recv(sink, &mut [0u8], RecvFlags::DONTWAIT | RecvFlags::PEEK);
+        drop(receiving);
+        match looked {
+            Ok(_) | Err(Errno::AGAIN | Errno::INTR) => Ok(self.gate(slot).asks_for_credentials()),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -135,6 +154,8 @@ impl KernelPath {
     /// # Errors
     /// `E2BIG` where the map is full, `ENOMEM`.
     pub(crate) fn add_flow(&self, sender: u64, flow: &Flow) -> io::Result<()> {
+        let traced = Traced { source_slot: NO_SLOT, sink_slot: NO_SLOT, sender_slot: flow.slot, reserved: 0 };
+        self.traced.put(&sender, &traced)?;
         self.flows.put(&sender, flow)
     }
 
@@ -142,14 +163,15 @@ impl KernelPath {
     pub(crate) fn remove_flow(&self, sender: u64) {
         // It fails only where there is none.
         let _ = self.flows.remove(&sender);
+        let _ = self.traced.remove(&sender);
     }
 
-    /// Says which gates a socket of ours belongs to.
+    /// Says which gates a socket of ours belongs to, as a source and as a sink.
     ///
     /// # Errors
     /// As [`add_flow`](Self::add_flow).
-    pub(crate) fn trace(&self, cookie: u64, traced: &Traced) -> io::Result<()> {
-        self.traced.put(&cookie, traced)
+    pub(crate) fn trace(&self, cookie: u64, [source_slot, sink_slot]: [u32; 2]) -> io::Result<()> {
+        self.traced.put(&cookie, &Traced { source_slot, sink_slot, sender_slot: NO_SLOT, reserved: 0 })
     }
 
     /// Undoes [`trace`](Self::trace).
@@ -190,6 +212,17 @@ impl KernelPath {
         }
         rustix::net::recv(sink, &mut bytes, RecvFlags::DONTWAIT)?;
         Ok(true)
+    }
+}
+
+/// See [`KernelPath::receiving`].
+pub(super) struct Receiving<'a> {
+    count: &'a AtomicU64,
+}
+
+impl Drop for Receiving<'_> {
+    fn drop(&mut self) {
+        self.count.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

@@ -1,11 +1,14 @@
 //! Which gates are in use.
 
 use std::collections::VecDeque;
+use std::io;
+use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::KernelPath;
 use super::gate::AtomicGate;
+use super::kernel::Receiving;
 
 /// A gate is not used again for so long: a verdict that began before its flow ended may still add to it.
 const QUARANTINE: Duration = Duration::from_secs(1);
@@ -68,6 +71,32 @@ impl Gate {
 
     pub(in crate::mesh) fn slot(&self) -> u32 {
         self.slot
+    }
+
+    /// See [`AtomicGate::lock`]; the kernel gives the turn back at the end of the `recvmsg` that follows.
+    pub(in crate::mesh) fn lock(&self) -> Option<Turn<'_>> {
+        let receiving = self.kernel.receiving();
+        AtomicGate::lock(self).then(|| Turn { gate: self, _receiving: receiving })
+    }
+
+    /// Looks whether the peer of the flow's sink wants to be told who sends.
+    ///
+    /// # Errors
+    /// Those of recv(2).
+    pub(in crate::mesh) fn look_for_credentials(&self, sink: BorrowedFd<'_>) -> io::Result<bool> {
+        self.kernel.look_for_credentials(self.slot, sink)
+    }
+}
+
+/// Our turn at a source: given back when this is dropped, if it was not before.
+pub(in crate::mesh) struct Turn<'a> {
+    gate: &'a AtomicGate,
+    _receiving: Receiving<'a>,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.gate.unlock();
     }
 }
 

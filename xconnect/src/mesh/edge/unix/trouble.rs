@@ -36,6 +36,14 @@ pub(super) enum Trouble {
         "out-of-band bytes were sent on a link whose provider promises none: set \"forward\" to \"user\" in its manifest"
     )]
     Urgent,
+    #[error(
+        "a thread has sent while another one shut the socket down, and the kernel has dropped what it sent: such a protocol needs \"forward\": \"user\" in the provider's manifest"
+    )]
+    LostAtShutdown,
+    #[error(
+        "the receiver asks for the credentials of each message (SO_PASSCRED), which the kernel would make its own: set \"forward\" to \"user\" in the provider's manifest"
+    )]
+    Credentials,
     #[error("the sender was in the middle of a message for too long")]
     LockedOut,
     #[error("the kernel could neither forward nor hold bytes")]

@@ -52,6 +52,13 @@ impl Build {
 
 /// As the kernel's, in small: common part, a queue whose length is in an anonymous structure.
 fn sample() -> Vec<u8> {
+    let mut build = kernel(&[("sk_socket", 1, 400)]);
+    build.composite(STRUCT, "socket", &[("flags", 1, 64)]);
+    build.bytes()
+}
+
+/// With these fields at the end of `struct sock`.
+fn kernel(fields: &[(&str, u32, u32)]) -> Build {
     let mut build = Build::new();
     let int = build.name("int");
     build.words(&[int, 1 << 24, 4, 32]);
@@ -61,20 +68,35 @@ fn sample() -> Vec<u8> {
     build.composite(STRUCT, "sk_buff_head", &[("", 4, 64)]);
     let typedef = build.name("queue_t");
     build.words(&[typedef, 8 << 24, 5]);
-    build.composite(STRUCT, "sock", &[("__sk_common", 2, 0), ("", 6, 256)]);
-    build.bytes()
+    // With bit fields: offsets hold their widths, in the highest byte.
+    let sock = [&[("__sk_common", 2, 0), ("", 6, 256)], fields].concat();
+    build.composite(STRUCT | 0x80, "sock", &sock);
+    build.composite(STRUCT, "unix_sock", &[("sk", 7, 0), ("peer", 1, 512), ("oob_skb", 1, 576)]);
+    build
 }
 
 #[test]
 fn fields_are_found_through_anonymous_members_and_synonyms() {
-    assert_eq!(offsets(&sample()), Ok(Offsets { cookie: 8, data_ready: 32 + 8 + 4 }));
+    let mask = 1 << 3 | 1 << 7;
+    let found =
+        Offsets { cookie: 8, data_ready: 32 + 8 + 4, peer: 64, urgent: 72, flags_in: 50, flags: 8, flags_mask: mask };
+    assert_eq!(offsets(&sample()), Ok(found));
+}
+
+#[test]
+fn flags_are_found_as_bits_of_the_socket_itself() {
+    let bit = |name, at: u32| (name, 1, 1 << 24 | at);
+    let found = offsets(&kernel(&[bit("sk_scm_credentials", 409), bit("sk_scm_pidfd", 411)]).bytes()).unwrap();
+    assert_eq!((found.flags_in, found.flags, found.flags_mask), (0, 51, 0b1010));
+    let elsewhere = offsets(&kernel(&[bit("sk_scm_credentials", 409), bit("sk_scm_pidfd", 425)]).bytes()).unwrap();
+    assert_eq!(elsewhere.flags_mask, 0b10);
 }
 
 #[test]
 fn what_is_not_there_is_named() {
     let mut build = Build::new();
     build.composite(STRUCT, "sock", &[("__sk_common", 1, 0)]);
-    assert_eq!(offsets(&build.bytes()), Err(Error::Missing("skc_cookie")));
+    assert_eq!(offsets(&build.bytes()), Err(Error::Missing("flags")));
     assert_eq!(offsets(b""), Err(Error::Malformed));
     assert_eq!(offsets(&[0x9f; 64]), Err(Error::Malformed));
 }
@@ -83,14 +105,15 @@ fn what_is_not_there_is_named() {
 fn a_structure_within_itself_ends_the_search() {
     let mut build = Build::new();
     build.composite(STRUCT, "sock", &[("", 1, 0); 64]);
-    assert_eq!(offsets(&build.bytes()), Err(Error::Missing("skc_cookie")));
+    assert_eq!(offsets(&build.bytes()), Err(Error::Missing("flags")));
 }
 
 #[test]
 fn a_field_of_bits_is_refused() {
     let mut build = Build::new();
     build.composite(STRUCT, "sock_common", &[("skc_cookie", 1, 3)]);
-    build.composite(STRUCT, "sock", &[("__sk_common", 1, 0)]);
+    build.composite(STRUCT, "sock", &[("__sk_common", 1, 0), ("sk_socket", 1, 64)]);
+    build.composite(STRUCT, "socket", &[("flags", 1, 64)]);
     assert_eq!(offsets(&build.bytes()), Err(Error::Bits("skc_cookie")));
 }
 
@@ -103,6 +126,7 @@ fn the_running_kernel_has_the_fields() {
     let found = offsets(&bytes).unwrap();
     assert!(found.cookie > 0 && found.cookie.is_multiple_of(8) && found.cookie < 256, "{found:?}");
     assert!(found.data_ready > found.cookie && found.data_ready < 1024, "{found:?}");
+    assert!(found.peer > found.data_ready && found.flags > 0 && found.flags_mask > 0, "{found:?}");
 }
 
 #[test]

@@ -42,7 +42,7 @@ pub(super) fn load(object: &[u8], flows: u32, types: &Path) -> Result<KernelPath
     let verdict = verdict(&mut ebpf)?;
     let tracepoints = trace(&mut ebpf);
     let gates = take(&mut ebpf, "GATES")?;
-    let gates = SharedArray::map(gates.fd().as_fd(), flows as usize + 1)
+    let gates = SharedArray::map(gates.fd().as_fd(), flows as usize + 2)
         .map_err(|error| Unavailable::call("map the gates", error))?;
     let sources = own(&take(&mut ebpf, "SOURCES")?, "SOURCES")?;
     let targets = own(&take(&mut ebpf, "TARGETS")?, "TARGETS")?;
@@ -62,10 +62,11 @@ pub(super) fn load(object: &[u8], flows: u32, types: &Path) -> Result<KernelPath
         _fence_source: fence_source,
         secret: [0, 8].map(|at| u64::from_ne_bytes(std::array::from_fn(|byte| secret[at + byte]))),
         fences: AtomicU64::new(1),
-        plain_handler: AtomicU64::new(0),
         slots: Mutex::new(Slots::new(flows)),
         features,
     };
+    path.region().reach(flows as usize + 1).map_err(|error| Unavailable::call("map the gates", error))?;
+    path.region().reach(flows as usize).map_err(|error| Unavailable::call("map the gates", error))?;
     path.add_source(cookie(&path._fence_source)?, path._fence_source.as_fd())
         .map_err(|error| Unavailable::call("put a Unix stream into a map of sockets", error))?;
     Ok(path)
@@ -80,7 +81,8 @@ fn offsets(types: &Path) -> Result<Offsets, Unavailable> {
 
 /// Reads the object and makes its maps.
 fn prepare(object: &[u8], flows: u32, fence: u64, offsets: Offsets) -> Result<Ebpf, Unavailable> {
-    // One more flow for the self-test, one more source for fences, and two targets for each flow.
+    // One more flow for the self-test, one more source for fences, and two targets for each flow. Traced are, of
+    // each connection, that is of two flows, our two sockets and the two senders'.
     let one_more = flows.saturating_add(1);
     let twice = one_more.saturating_mul(2);
     let load = || {
@@ -90,11 +92,12 @@ fn prepare(object: &[u8], flows: u32, fence: u64, offsets: Offsets) -> Result<Eb
             .verifier_log_level(VerifierLogLevel::STATS)
             .override_global("FENCE", &fence, true)
             .override_global("OFFSETS", &offsets, true)
+            .override_global("CONTROL", &one_more, true)
             .map_max_entries("SOURCES", one_more.saturating_add(1))
             .map_max_entries("TARGETS", twice)
             .map_max_entries("FLOWS", one_more)
-            .map_max_entries("TRACED", twice)
-            .map_max_entries("GATES", one_more)
+            .map_max_entries("TRACED", twice.saturating_add(one_more))
+            .map_max_entries("GATES", one_more.saturating_add(1))
             .load(object)
     };
     // The reader of objects is made for those of compilers; this one may be anything.

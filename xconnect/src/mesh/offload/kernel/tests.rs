@@ -35,7 +35,7 @@ fn the_programs_are_loaded_and_found_to_work() {
     path.gate(3).word.store(REDIRECT, Ordering::SeqCst);
     path.add_target(to, sink.as_fd()).unwrap();
     path.add_flow(from, &Flow { sink: to, hold: 0, slot: 3, reserved: 0 }).unwrap();
-    path.trace(to, &Traced { source_slot: NO_SLOT, sink_slot: 3 }).unwrap();
+    path.trace(to, [NO_SLOT, 3]).unwrap();
     path.add_source(via, source.as_fd()).unwrap();
     sender.write_all(b"12345").unwrap();
     let mut read = [0; 5];

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rustix::event::epoll::EventFlags;
-use xconnect_common::{Flow as Entry, Traced};
+use xconnect_common::Flow as Entry;
 
 use super::flow::Flow;
 use super::{BUFFERS, Handed};
@@ -29,6 +29,9 @@ pub(in crate::mesh::edge::unix) enum NotEntered {
     /// It has not accepted the connection yet, or has hung up meanwhile.
     #[error("the peer has no socket yet, or none any more")]
     NoPeer,
+    /// The kernel's worker would be told for the sender.
+    #[error("a peer asks for the credentials of each message (SO_PASSCRED), which would be the kernel's")]
+    Credentials,
     /// A map did not take it.
     #[error("the kernel refused an entry of its maps")]
     Map(#[source] io::Error),
@@ -80,6 +83,11 @@ impl Handed {
             let _ = socket::grow_send_buffer(fds[side], BUFFERS.0);
             let _ = socket::grow_send_buffer(handed.hold[side].as_fd(), BUFFERS.0);
             handed.flows[side].gate.arm();
+            if kernel.features().traced
+                && handed.flows[1 - side].gate.look_for_credentials(fds[side]).map_err(NotEntered::Peer)?
+            {
+                return Err(NotEntered::Credentials);
+            }
         }
         Ok(handed)
     }
@@ -111,8 +119,7 @@ impl Handed {
         for side in [0, 1] {
             self.kernel.add_target(self.sockets[side], fds[side])?;
             self.kernel.add_target(holds[side], self.hold[side].as_fd())?;
-            let traced = Traced { source_slot: slots[side], sink_slot: slots[1 - side] };
-            self.kernel.trace(self.sockets[side], &traced)?;
+            self.kernel.trace(self.sockets[side], [slots[side], slots[1 - side]])?;
             let entry =
                 Entry { sink: self.sockets[1 - side], hold: holds[side], slot: slots[side], reserved: 0 };
             self.kernel.add_flow(self.senders[side], &entry)?;

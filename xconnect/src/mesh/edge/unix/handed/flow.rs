@@ -256,8 +256,8 @@ impl Flow {
         if self.gate.overlaps() > 0 {
             return self.overtaken(io);
         }
-        if self.gate.stranded() > 0 {
-            return Progress::Broken(Trouble::Stranded);
+        if let Some(trouble) = self.broken_promise() {
+            return Progress::Broken(trouble);
         }
         if self.held_from < self.held.len() {
             return if self.full { Progress::Waits } else { self.flush(io) };
@@ -267,6 +267,21 @@ impl Flow {
             State::Settling { delivered, since } => self.settle(delivered, since, io),
             State::Hold | State::Tail | State::Draining => self.relay(io),
             State::Over => Progress::Waits,
+        }
+    }
+
+    /// What the programs have seen that cannot be mended.
+    pub(super) fn broken_promise(&self) -> Option<Trouble> {
+        if self.gate.stranded() > 0 {
+            Some(Trouble::Stranded)
+        } else if self.gate.has_lost_urgent() {
+            Some(Trouble::Urgent)
+        } else if self.gate.was_unhashed_under_way() {
+            Some(Trouble::LostAtShutdown)
+        } else if self.gate.asks_for_credentials() {
+            Some(Trouble::Credentials)
+        } else {
+            None
         }
     }
 
@@ -429,10 +444,7 @@ impl Flow {
     fn read_locked(&mut self, waiting: usize, io: &mut Io<'_>) -> Progress {
         // All of it at once: a buffer that is half read would be taken whole by the verdict.
         io.scratch.fit(waiting);
-        if !self.gate.lock() {
-            return self.locked_out(io.now);
-        }
-        self.locked_out = None;
+        let Some(turn) = self.gate.lock() else { return self.locked_out(io.now) };
         let waiting = socket::waiting(io.source).unwrap_or(usize::MAX);
         let unchanged = self.read == self.held_total() && waiting <= io.scratch.buffer.len();
         let read = if unchanged && waiting > 0 {
@@ -441,9 +453,14 @@ impl Flow {
             Ok(0)
         };
         // A read has given it back already, before it could wake up the sender on our processor.
-        self.gate.unlock();
+        drop(turn);
+        self.locked_out = None;
         if self.gate.overlaps() > 0 {
             return self.overtaken(io);
+        }
+        // Whoever had the lock before us has told by now.
+        if let Some(trouble) = self.broken_promise() {
+            return Progress::Broken(trouble);
         }
         match read {
             Ok(0) if unchanged && self.state == State::Draining => self.end(io),

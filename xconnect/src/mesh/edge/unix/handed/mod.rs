@@ -224,6 +224,7 @@ impl Handed {
                 self.rejoin(sockets, source);
                 turn = true;
             }
+            turn |= self.flows[source].broken_promise().is_some();
             turn |= self.flows[source].prove(&self.kernel, self.sockets[1 - source], now);
             self.fit_buffer(sockets[1 - source].as_fd(), source, now);
         }
