@@ -7,6 +7,7 @@ use core::ffi::c_void;
 use aya_ebpf::helpers::{bpf_get_current_task, bpf_loop};
 use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
+use aya_log_ebpf::warn;
 use xconnect_common::{DECIDED, Gate, NO_SLOT, Traced, USER};
 
 use crate::atomic;
@@ -45,32 +46,37 @@ fn data_ready(ctx: RawTracePointContext) -> i32 {
     }
     let Some(gate) = GATES.get_ptr_mut(traced.source_slot) else { return 0 };
     // SAFETY: the gate is an element of the array.
-    unsafe { enter_or_leave(sock, gate, bpf_get_current_task()) };
+    if !unsafe { enter_or_leave(sock, gate, bpf_get_current_task()) } {
+        warn!(&ctx, "flow {}: a sender went on without its turn", traced.source_slot);
+    }
     0
 }
 
+/// False: it went on without the lock.
 #[inline(always)]
-unsafe fn enter_or_leave(sock: Sock, gate: *mut Gate, thread: u64) {
+unsafe fn enter_or_leave(sock: Sock, gate: *mut Gate, thread: u64) -> bool {
     // SAFETY: the gate is an element of the array, whose words are only ever changed atomically.
     unsafe {
         if core::ptr::read_volatile(&raw const (*gate).inside) == thread | DECIDED {
             atomic::replace(&raw mut (*gate).inside, thread | DECIDED, 0);
-            return;
+            return true;
         }
         if core::ptr::read_volatile(&raw const (*gate).armed) == 0 {
-            return;
+            return true;
         }
         // Order is lost already, and the connection about to be cut: nobody waits for that.
         if core::ptr::read_volatile(&raw const (*gate).overlaps) != 0 {
-            return;
+            return true;
         }
         if sock.has_urgent() {
             atomic::swap(&raw mut (*gate).urgent, 1);
         }
-        if !lock(gate, thread) {
+        let locked = lock(gate, thread);
+        if !locked {
             atomic::add(&raw mut (*gate).overlaps, 1);
             atomic::swap(&raw mut (*gate).inside, thread);
         }
+        locked
     }
 }
 

@@ -5,6 +5,7 @@ use aya_ebpf::bindings::sk_action::SK_PASS;
 use aya_ebpf::helpers::{bpf_get_current_task, bpf_get_socket_cookie};
 use aya_ebpf::macros::stream_verdict;
 use aya_ebpf::programs::SkBuffContext;
+use aya_log_ebpf::warn;
 use xconnect_common::{DECIDED, Gate, REDIRECT};
 
 use crate::atomic;
@@ -42,6 +43,7 @@ fn verdict(ctx: SkBuffContext) -> u32 {
         }
         if TARGETS.redirect_skb(&ctx, hold, EGRESS) as u32 != SK_PASS {
             atomic::add(&raw mut (*gate).stranded, len);
+            warn!(&ctx, "flow {}: {} bytes could be neither forwarded nor held", slot, len);
         }
     }
     SK_PASS

@@ -77,11 +77,15 @@ pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), 
     let ledger = Ledger::open(&config.run_dir.join("xconnect-state.json"))?;
     let status = server::bind(&config.status_socket)?;
     let offload = Arc::new(Offload::start(&config.kernel));
+    let reports = offload.reports();
     let workers = Workers::start(config.workers.unwrap_or_else(Workers::default_count))?;
     let watcher = Arc::new(Watcher::new().map_err(Error::Watcher)?);
     let containers = Arc::new(Containers::default());
 
     let mut tasks = JoinSet::new();
+    if let Some(reports) = reports {
+        tasks.spawn(reports.follow());
+    }
     let mut farewell = JoinSet::new();
     let fdstore = match &config.fdstore {
         None => FdStore::none(),

@@ -9,4 +9,4 @@ pub(super) const PROGRAMS: [(&str, &str); 4] = [
 ];
 
 /// Maps.
-pub(super) const MAPS: [&str; 5] = ["FLOWS", "GATES", "SOURCES", "TARGETS", "TRACED"];
+pub(super) const MAPS: [&str; 6] = ["AYA_LOGS", "FLOWS", "GATES", "SOURCES", "TARGETS", "TRACED"];

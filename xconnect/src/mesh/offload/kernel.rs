@@ -9,8 +9,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use aya::programs::raw_trace_point::RawTracePointLink;
 use aya::programs::sk_skb::SkSkbLink;
@@ -19,6 +19,7 @@ use rustix::net::{RecvFlags, SendFlags};
 use xconnect_common::{Flow, MARKER_LEN, Marker, NO_SLOT, Traced};
 
 use super::gate::AtomicGate;
+use super::reports::Reports;
 use super::slots::Slots;
 use super::unavailable::Unavailable;
 use crate::sys::bpf::Map;
@@ -57,6 +58,7 @@ pub(crate) struct KernelPath {
     secret: [u64; 2],
     fences: AtomicU64,
     slots: Mutex<Slots>,
+    reports: Mutex<Option<Reports>>,
     features: Features,
 }
 
@@ -74,6 +76,11 @@ impl KernelPath {
         let mut path = load::load(object, flows, types)?;
         path.features = selftest::run(&path)?;
         Ok(path)
+    }
+
+    /// What the programs report; once.
+    pub(super) fn reports(&self) -> Option<Reports> {
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// What this kernel can do.

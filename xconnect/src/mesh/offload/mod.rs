@@ -8,6 +8,7 @@ mod gate;
 mod kernel;
 mod object;
 mod peers;
+mod reports;
 mod slots;
 mod unavailable;
 
@@ -18,6 +19,7 @@ use std::sync::Arc;
 
 pub(crate) use self::kernel::{Features, KernelPath};
 pub(in crate::mesh) use self::peers::Peers;
+pub(crate) use self::reports::Reports;
 pub(in crate::mesh) use self::slots::Gate;
 use self::unavailable::Unavailable;
 use crate::graph::{Forward, Link, SocketType, UnixOptions};
@@ -70,6 +72,11 @@ impl Offload {
     /// The path, or why there is none.
     pub(crate) fn path(&self) -> Result<&Arc<KernelPath>, &str> {
         self.path.as_ref().map_err(String::as_str)
+    }
+
+    /// What the programs report, to be followed; once.
+    pub(crate) fn reports(&self) -> Option<Reports> {
+        self.path.as_ref().ok().and_then(|path| path.reports())
     }
 
     /// The path that a link's connections take through the kernel. `Err`: through user space, and why, where

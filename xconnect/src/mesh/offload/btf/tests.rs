@@ -78,17 +78,26 @@ fn kernel(fields: &[(&str, u32, u32)]) -> Build {
 #[test]
 fn fields_are_found_through_anonymous_members_and_synonyms() {
     let mask = 1 << 3 | 1 << 7;
-    let found =
-        Offsets { cookie: 8, data_ready: 32 + 8 + 4, peer: 64, urgent: 72, flags_in: 50, flags: 8, flags_mask: mask };
+    let found = Offsets {
+        cookie: 8,
+        data_ready: 32 + 8 + 4,
+        peer: 64,
+        urgent: 72,
+        flags_in: 50,
+        flags: 8,
+        flags_mask: mask,
+    };
     assert_eq!(offsets(&sample()), Ok(found));
 }
 
 #[test]
 fn flags_are_found_as_bits_of_the_socket_itself() {
     let bit = |name, at: u32| (name, 1, 1 << 24 | at);
-    let found = offsets(&kernel(&[bit("sk_scm_credentials", 409), bit("sk_scm_pidfd", 411)]).bytes()).unwrap();
+    let found =
+        offsets(&kernel(&[bit("sk_scm_credentials", 409), bit("sk_scm_pidfd", 411)]).bytes()).unwrap();
     assert_eq!((found.flags_in, found.flags, found.flags_mask), (0, 51, 0b1010));
-    let elsewhere = offsets(&kernel(&[bit("sk_scm_credentials", 409), bit("sk_scm_pidfd", 425)]).bytes()).unwrap();
+    let elsewhere =
+        offsets(&kernel(&[bit("sk_scm_credentials", 409), bit("sk_scm_pidfd", 425)]).bytes()).unwrap();
     assert_eq!(elsewhere.flags_mask, 0b10);
 }
 

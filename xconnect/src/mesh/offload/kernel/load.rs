@@ -16,6 +16,7 @@ use aya::{Ebpf, EbpfError, EbpfLoader, Pod, VerifierLogLevel};
 use xconnect_common::{Flow, Offsets, Traced};
 
 use super::super::btf;
+use super::super::reports::Reports;
 use super::super::slots::Slots;
 use super::super::unavailable::Unavailable;
 use super::{Features, KernelPath, cookie};
@@ -63,6 +64,7 @@ pub(super) fn load(object: &[u8], flows: u32, types: &Path) -> Result<KernelPath
         secret: [0, 8].map(|at| u64::from_ne_bytes(std::array::from_fn(|byte| secret[at + byte]))),
         fences: AtomicU64::new(1),
         slots: Mutex::new(Slots::new(flows)),
+        reports: Mutex::new(Reports::of(&mut ebpf)),
         features,
     };
     path.region().reach(flows as usize + 1).map_err(|error| Unavailable::call("map the gates", error))?;
