@@ -31,24 +31,39 @@ pub(crate) fn programs(workspace: &Workspace) -> anyhow::Result<()> {
 
 /// Some of the release programs.
 pub(crate) fn some_programs(workspace: &Workspace, names: &[&str]) -> anyhow::Result<()> {
+    compile_programs(workspace, names).run()
+}
+
+/// What compiles them.
+pub(crate) fn compile_programs(workspace: &Workspace, names: &[&str]) -> Cmd {
     let names = names.iter().flat_map(|name| ["--bin", name]);
-    workspace.cargo("build").args(["--release", "--locked", "--package", "xconnect"]).args(names).run()
+    workspace.cargo("build").args(["--release", "--locked", "--package", "xconnect"]).args(names)
 }
 
 /// The example programs, linked statically with glibc: a container's root file system holds no library.
 pub(crate) fn examples(workspace: &Workspace) -> anyhow::Result<()> {
+    compile_examples(workspace)?.run()?;
+    place_examples(workspace)
+}
+
+/// What compiles them.
+pub(crate) fn compile_examples(workspace: &Workspace) -> anyhow::Result<Cmd> {
     let examples = workspace.examples()?;
-    let (host, built) = (host_triple()?, workspace.target().join("examples"));
     let packages = examples.iter().flat_map(|(name, _)| ["--package", name]);
-    workspace
+    Ok(workspace
         .cargo("build")
-        .args(["--profile", "example", "--locked", "--target", &host])
+        .args(["--profile", "example", "--locked", "--target", &host_triple()?])
         .args(packages)
         // Other flags mean other artifacts: a directory of its own keeps both warm.
         .arg("--target-dir")
-        .arg(&built)
-        .env("RUSTFLAGS", "-C target-feature=+crt-static")
-        .run()?;
+        .arg(workspace.target().join("examples"))
+        .env("RUSTFLAGS", "-C target-feature=+crt-static"))
+}
+
+/// Puts them, once compiled, where they are looked for.
+pub(crate) fn place_examples(workspace: &Workspace) -> anyhow::Result<()> {
+    let (examples, host, built) =
+        (workspace.examples()?, host_triple()?, workspace.target().join("examples"));
     let directory = workspace.examples_static();
     fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
     for (name, _) in &examples {

@@ -5,6 +5,7 @@ mod build;
 mod cmd;
 mod demo;
 mod ebpf;
+mod executables;
 mod kernels;
 mod lint;
 mod process;
@@ -40,6 +41,9 @@ enum Verb {
     Demo(demo::Options),
     /// Run every test, the privileged ones included.
     Test(test::Options),
+    /// The eBPF object for programs that are built next, if there is a tool chain: a step of `test`.
+    #[command(hide = true)]
+    EbpfIfPossible,
     /// Stress unix links with numbered words for long, and tell what was lost, doubled, reordered or stalled.
     Torture(torture::Options),
     /// Run tests on older kernels, in QEMU (fetched at the first use).
@@ -75,6 +79,7 @@ fn run(workspace: &Workspace, verb: Verb) -> anyhow::Result<()> {
         Verb::Build => build::run(workspace),
         Verb::Demo(options) => demo::run(workspace, &options),
         Verb::Test(options) => test::run(workspace, &options),
+        Verb::EbpfIfPossible => ebpf::before_programs(workspace),
         Verb::Torture(options) => torture::run(workspace, &options),
         Verb::Kernels(options) => kernels::run(workspace, &options),
         Verb::Lint => lint::run(workspace),

@@ -43,6 +43,11 @@ impl Workspace {
         &self.root
     }
 
+    /// The directory of the package `xconnect-tests`.
+    pub(crate) fn tests(&self) -> PathBuf {
+        self.root.join("tests")
+    }
+
     /// Cargo's target directory.
     pub(crate) fn target(&self) -> &Path {
         &self.target
@@ -51,6 +56,11 @@ impl Workspace {
     /// `cargo SUBCOMMAND` in the workspace's root.
     pub(crate) fn cargo(&self, subcommand: &str) -> Cmd {
         Cmd::new("cargo").arg(subcommand).directory(&self.root)
+    }
+
+    /// The same, for a time when something else runs that has its deadlines: what that needs, it gets first.
+    pub(crate) fn cargo_behind(&self, subcommand: &str) -> Cmd {
+        Cmd::new("nice").args(["-n", "19", "cargo", subcommand]).directory(&self.root)
     }
 
     /// Where the release programs are.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, ensure};
 
-use super::target::Target;
+use crate::executables::Executable;
 use crate::workspace::Workspace;
 
 const SCRIPT: &str = include_str!("guest.sh");
@@ -17,7 +17,7 @@ const HIDDEN: [&str; 6] = ["/tmp", "/run", "/dev", "/proc", "/sys", "/var/run"];
 pub(super) fn script(
     workspace: &Workspace,
     pod: &Path,
-    targets: &[Target],
+    targets: &[Executable],
     arguments: &str,
     seconds: u64,
 ) -> anyhow::Result<String> {

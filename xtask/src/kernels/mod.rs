@@ -17,12 +17,12 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 
+use crate::executables::Executable;
 use crate::stop::Stop;
 use crate::workspace::Workspace;
 use crate::{build, ebpf, setup};
 use packages::Packages;
 use qemu::{Machine, Qemu};
-use target::Target;
 use watch::{Report, Watch};
 
 /// The series that run where none is named.
@@ -137,7 +137,7 @@ fn arguments(options: &Options) -> String {
 }
 
 /// Every program ran and passed, and at least one test did.
-fn passed(report: &Report, targets: &[Target]) -> bool {
+fn passed(report: &Report, targets: &[Executable]) -> bool {
     let all = report.done.len() == targets.len() && report.done.iter().all(|done| done.result == "passed");
     all && report.tally.failed == 0 && report.tally.passed > 0
 }

@@ -29,6 +29,9 @@ pub(super) fn linker(workspace: &Workspace, llvm: u32, prefix: &Path) -> anyhow:
         .arg(&tools)
         .args(["--no-default-features", "--features", &format!("llvm-{llvm}"), "bpf-linker"])
         .env("LLVM_PREFIX", prefix)
+        // Its work is LLVM's, which is compiled already: it need not be fast itself, but be there soon.
+        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
+        .env("CARGO_PROFILE_RELEASE_DEBUG", "0")
         .run()?;
     Ok(program)
 }

@@ -1,22 +1,23 @@
-//! `test`: every test of the workspace; those between real namespaces get the built programs.
+//! `test`: every test of the workspace; those between real namespaces get the built programs. What waits (for packages,
+//! for deadlines) runs beside what compiles.
 
+mod programs;
+mod steps;
 pub(crate) mod tally;
 
-use std::process::Stdio;
-use std::sync::mpsc;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::{env, io, thread};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
 
 use crate::cmd::Cmd;
-use crate::workspace::Workspace;
-use crate::{build, ebpf, setup};
-use tally::{Tally, copy};
+use crate::workspace::{PROGRAMS, Workspace};
+use crate::{build, executables, setup};
+use steps::Steps;
+use tally::Tally;
 
-/// How long the rest of the output may take once cargo itself has ended.
-const REST: Duration = Duration::from_secs(5);
+/// All packages but that of the tests between namespaces.
+const OTHERS: [&str; 4] = ["--workspace", "--exclude", "xconnect-tests", "--locked"];
 
 /// Options of `test`.
 #[derive(Debug, Args)]
@@ -26,33 +27,67 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<()> {
-    let begin = Instant::now();
-    setup::build_tools()?;
-    ebpf::before_programs(workspace)?;
-    let mut total = Tally::default();
-    eprintln!("== 1/3: tests of the libraries and programs");
-    let cmd = workspace.cargo("test").args(["--workspace", "--exclude", "xconnect-tests"]);
-    total += cargo_test(cmd, options)?;
-    eprintln!("== 2/3: the programs as they are shipped");
-    build::programs(workspace)?;
-    build::examples(workspace)?;
-    eprintln!("== 3/3: the programs between real namespaces");
-    let cmd = workspace
-        .cargo("test")
-        .args(["--package", "xconnect-tests"])
-        .env("XCONNECT_BIN_DIR", workspace.programs())
-        .env("XCONNECT_EXAMPLES_DIR", workspace.examples_static());
-    total += cargo_test(cmd, options)?;
-    report(&total, options, begin.elapsed())
+    let steps = Steps::new(io::stdout());
+    let total = all(workspace, options, &steps);
+    println!("\n{steps}");
+    report(&total?, options, &steps)
 }
 
-fn report(total: &Tally, options: &Options, elapsed: Duration) -> anyhow::Result<()> {
+fn all(workspace: &Workspace, options: &Options, steps: &Steps) -> anyhow::Result<Tally> {
+    steps.alone("packages", setup::build_tools)?;
+    compile(workspace, steps)?;
+    let (others, between) = thread::scope(|scope| {
+        let others = scope.spawn(|| libraries(workspace, options, steps));
+        let between = programs::run(workspace, steps, options);
+        (others.join(), between)
+    });
+    let mut total = others.map_err(|_| anyhow::anyhow!("a thread panicked"))?;
+    total += between?;
+    Ok(total)
+}
+
+/// All that the tests between namespaces need. The object's tool chain may have to be installed, which is mostly
+/// waiting; so all that does not embed the object is compiled beside it.
+fn compile(workspace: &Workspace, steps: &Steps) -> anyhow::Result<()> {
+    let ourselves = env::current_exe().context("this program")?;
+    thread::scope(|scope| {
+        let object = scope.spawn(|| {
+            let cmd = Cmd::new(&ourselves).arg("ebpf-if-possible").directory(workspace.root());
+            steps.run("eBPF tool chain and object", cmd)
+        });
+        steps.run("compile: tests between namespaces", programs::compile(workspace))?;
+        steps.run("compile: examples", build::compile_examples(workspace)?)?;
+        build::place_examples(workspace)?;
+        steps.run("compile: process of test containers", executables::build_static_pod(workspace)?)?;
+        object.join().map_err(|_| anyhow::anyhow!("a thread panicked"))?
+    })?;
+    steps.run("compile: programs", build::compile_programs(workspace, &PROGRAMS))
+}
+
+/// Tests of the libraries and programs, compiled while the tests between namespaces wait.
+fn libraries(workspace: &Workspace, options: &Options, steps: &Steps) -> Tally {
+    let compile = workspace.cargo_behind("test").arg("--no-run").args(OTHERS);
+    // Where it fails, so does the next step.
+    let _ = steps.run("compile: libraries and programs with tests", compile);
+    let cmd = workspace.cargo("test").args(OTHERS).arg("--no-fail-fast").args(&options.filter);
+    let mut total = steps.tests("libraries and programs", cmd.args(["--", "--show-output"]));
+    total += steps.tests("documentation of the tests' harness", programs::documentation(workspace, options));
+    total
+}
+
+/// Adds libtest's arguments to a program of tests.
+fn libtest(program: Cmd, options: &Options) -> Cmd {
+    program.arg("--show-output").args(&options.filter)
+}
+
+fn report(total: &Tally, options: &Options, steps: &Steps) -> anyhow::Result<()> {
     for name in &total.failures {
         println!("failed: {name}");
     }
     for line in &total.skips {
         println!("{line}");
     }
+    let elapsed = steps.elapsed();
     println!(
         "{} ignored, {} said SKIP; {}:{:02} minutes",
         total.ignored,
@@ -71,29 +106,4 @@ fn report(total: &Tally, options: &Options, elapsed: Duration) -> anyhow::Result
         }
     }
     Ok(())
-}
-
-/// Runs cargo test, shows what matters of its output as it comes, and counts.
-fn cargo_test(cmd: Cmd, options: &Options) -> anyhow::Result<Tally> {
-    let mut command = cmd
-        .args(["--locked", "--no-fail-fast"])
-        .args(&options.filter)
-        .args(["--", "--show-output"])
-        .into_command();
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cargo test")?;
-    let output = child.stdout.take().context("cargo test has no output")?;
-    let (sender, receiver) = mpsc::channel();
-    thread::spawn(move || sender.send(copy(output, &mut std::io::stdout())));
-    let status = child.wait().context("cargo test")?;
-    // A process that a test left behind may hold the pipe open: that must not keep us.
-    let Ok(tally) = receiver.recv_timeout(REST) else {
-        bail!("cargo test has ended ({status}), but a process that a test started still holds its output");
-    };
-    let mut tally = tally.context("output of cargo test")?;
-    if !status.success() && tally.failed == 0 {
-        // It did not compile, or a test program died before its summary.
-        tally.failed = 1;
-        tally.failures.push(format!("cargo test itself: {status}"));
-    }
-    Ok(tally)
 }
