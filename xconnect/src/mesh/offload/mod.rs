@@ -17,6 +17,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub(crate) use self::kernel::{Features, KernelPath};
+#[cfg(test)]
+pub(in crate::mesh) use self::object::for_tests;
 pub(in crate::mesh) use self::peers::Peers;
 pub(in crate::mesh) use self::slots::Gate;
 use self::unavailable::Unavailable;

@@ -10,7 +10,7 @@ use rustix::event::epoll::EventFlags;
 
 use super::carry::{Carried, Lane, Moved};
 use super::direction::{Direction, Step};
-use super::handed::{Handed, NotEntered, Turn};
+use super::handed::{Entered, Handed, NotEntered, Turn};
 use super::link::{Admission, LinkShared};
 use super::scratch::Scratch;
 use super::trouble::Trouble;
@@ -260,16 +260,20 @@ impl Relay {
             }
         }
         let Kernel::Prepared(handed) = &mut self.kernel else { return Ok(false) };
+        let mut refused = None;
         match handed.enter(&self.sockets, clock.now()) {
-            Ok(false) => return Ok(false),
-            Ok(true) => {}
-            Err(error) => return Err(self.cut(&Trouble::HandOver(NotEntered::Map(error)))),
+            Entered::NotNow => return Ok(false),
+            Entered::Whole => {}
+            Entered::InPart(why) => refused = Some(Trouble::HandOver(why)),
         }
         if let Err(error) = handed.register(&self.sockets, poller, token) {
             return Err(self.cut(&Trouble::Write(error)));
         }
         if let Kernel::Prepared(handed) = std::mem::replace(&mut self.kernel, Kernel::Unused) {
             self.kernel = Kernel::Handed(handed);
+        }
+        if let Some(trouble) = refused {
+            self.stays(&trouble);
         }
         Ok(true)
     }

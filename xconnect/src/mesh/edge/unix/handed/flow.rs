@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::super::carry::is_shortage;
 use super::super::scratch::Scratch;
 use super::super::trouble::Trouble;
+use super::event::is_refusal;
 use crate::mesh::offload::{Gate, KernelPath};
 use crate::sys::scm::{self, Sender};
 use crate::sys::socket;
@@ -104,6 +105,11 @@ pub(super) struct Flow {
     source_ended: bool,
     sink_left: bool,
     sink_gone: bool,
+    /// The kernel could not send on the sink, or on the hold pair: the error's number.
+    failed: Option<i32>,
+    /// The map did not take the source: it is read by us, whether it has its verdict or not, and the kernel does
+    /// not forward.
+    pub(super) outside: bool,
     /// On a kernel that does not tell who is inside: since when no verdict has run.
     quiet: Option<(u64, Instant)>,
     unsure: Option<Unsure>,
@@ -144,6 +150,8 @@ impl Flow {
             source_ended: false,
             sink_left: false,
             sink_gone: false,
+            failed: None,
+            outside: false,
             quiet: None,
             unsure: None,
             locked_out: None,
@@ -187,6 +195,27 @@ impl Flow {
     /// The sink's peer has half-closed: the kernel has taken the sink out of the map.
     pub(super) fn sink_left(&mut self) {
         self.sink_left = true;
+    }
+
+    /// The kernel's worker has given up on the sink. Where it had nothing to send nothing is lost, but it will
+    /// not send again.
+    pub(super) fn sink_failed(&mut self, error: i32) {
+        if matches!(self.state, State::Kernel | State::Settling { .. }) {
+            self.failed = Some(error);
+        } else {
+            self.sink_left = true;
+        }
+    }
+
+    /// The kernel's worker has given up on the hold pair.
+    pub(super) fn hold_failed(&mut self, error: i32) {
+        self.failed = Some(error);
+    }
+
+    /// Whether it may be tried again to put the source into the map.
+    pub(super) fn may_enter(&self) -> bool {
+        let ends = self.source_ended || self.sink_left || self.sink_gone;
+        self.outside && self.state == State::Hold && self.unsure.is_none() && !ends
     }
 
     /// What is on the sink so far was not sent for this flow.
@@ -253,6 +282,9 @@ impl Flow {
             self.forget(io);
             return Progress::Stepped;
         }
+        if let Some(error) = self.failed {
+            return Progress::Broken(failure(error));
+        }
         if self.gate.overlaps() > 0 {
             return self.overtaken(io);
         }
@@ -277,11 +309,25 @@ impl Flow {
             self.sink_gone = true;
             return Progress::Stepped;
         }
+        if let Some(progress) = self.worker_failed(io) {
+            return progress;
+        }
         if self.sink_left {
             return Progress::Broken(Trouble::LostAtHalfClose);
         }
         tracing::debug!(state = ?self.state, gate = ?*self.gate, read = self.read, "order is not certain");
         Progress::Broken(Trouble::Overtaken)
+    }
+
+    /// Whether the kernel's worker has given up on the sink, of which the event may still be on its way here.
+    fn worker_failed(&mut self, io: &Io<'_>) -> Option<Progress> {
+        match socket::take_error(io.sink)? {
+            error if is_refusal(error) => {
+                self.sink_gone = true;
+                Some(Progress::Stepped)
+            }
+            error => Some(Progress::Broken(failure(error))),
+        }
     }
 
     /// Nobody takes anything any more. The source is told once it is no flow's sink any more (`tells_source`):
@@ -356,7 +402,7 @@ impl Flow {
         if present != delivered {
             self.state = State::Settling { delivered: present, since: io.now };
         } else if self.sink_left && io.now.duration_since(since) >= SETTLING {
-            return Progress::Broken(Trouble::LostAtHalfClose);
+            return self.worker_failed(io).unwrap_or(Progress::Broken(Trouble::LostAtHalfClose));
         }
         self.looks += 1;
         // The kernel's worker needs some microseconds.
@@ -402,6 +448,7 @@ impl Flow {
             Err(error) => return Progress::Broken(Trouble::Read(error)),
         };
         match (waiting, self.state) {
+            (0, State::Hold) if self.outside => Progress::Waits,
             (0, State::Hold) => self.redirect(),
             (0, State::Tail) => Progress::Waits,
             // The end's last look, too, is one that no thread of the sender can get ahead of.
@@ -540,4 +587,9 @@ impl Flow {
             _ => Err(Progress::Broken(Trouble::Write(error))),
         }
     }
+}
+
+/// What a worker of the kernel's that has given up means.
+fn failure(error: i32) -> Trouble {
+    Trouble::KernelFailed(std::io::Error::from_raw_os_error(error))
 }
