@@ -9,7 +9,7 @@ use rustix::event::epoll::EventFlags;
 use xconnect_common::{Flow as Entry, Traced};
 
 use super::flow::Flow;
-use super::{BUFFERS, Handed};
+use super::{BUFFERS, Handed, PAUSE};
 use crate::mesh::offload::{Gate, KernelPath, Peers};
 use crate::sys::scm::Sender;
 use crate::sys::socket;
@@ -85,6 +85,7 @@ impl Handed {
             looked: now,
             tries: 0,
             entered: false,
+            pause: PAUSE,
         };
         handed.fill(fds, holds, slots).map_err(NotEntered::Map)?;
         for side in [0, 1] {

@@ -24,6 +24,9 @@ const BARREN: u32 = 50;
 const OWED: Duration = Duration::from_secs(5);
 /// For so long a thread of the sender may be in the middle of a message while we want to read.
 const LOCKED_OUT: Duration = Duration::from_secs(1);
+/// How long a turn that no event tells of is put off, and at most where it is put off again and again.
+pub(super) const PAUSE: Duration = Duration::from_millis(2);
+pub(super) const LONG_PAUSE: Duration = Duration::from_millis(50);
 /// How often it is looked at once whether everything was sent, before a timer is set.
 const LOOKS: u32 = 16;
 
@@ -216,6 +219,14 @@ impl Flow {
     pub(super) fn may_enter(&self) -> bool {
         let ends = self.source_ended || self.sink_left || self.sink_gone;
         self.outside && self.state == State::Hold && self.unsure.is_none() && !ends
+    }
+
+    /// How long its turn is put off: the more often it was looked in vain whether all is sent, the longer.
+    pub(super) fn pause(&self) -> Duration {
+        match self.state {
+            State::Settling { .. } => settling_pause(self.looks),
+            _ => PAUSE,
+        }
     }
 
     /// What is on the sink so far was not sent for this flow.
@@ -592,4 +603,20 @@ impl Flow {
 /// What a worker of the kernel's that has given up means.
 fn failure(error: i32) -> Trouble {
     Trouble::KernelFailed(std::io::Error::from_raw_os_error(error))
+}
+
+fn settling_pause(looks: u32) -> Duration {
+    PAUSE.saturating_mul(1 << looks.saturating_sub(LOOKS + 1).min(16)).min(LONG_PAUSE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_receiver_is_looked_at_less_and_less_often() {
+        let pauses: Vec<_> = (LOOKS + 1..LOOKS + 8).map(settling_pause).map(|it| it.as_millis()).collect();
+        assert_eq!(pauses, [2, 4, 8, 16, 32, 50, 50]);
+        assert_eq!(settling_pause(u32::MAX), LONG_PAUSE);
+    }
 }

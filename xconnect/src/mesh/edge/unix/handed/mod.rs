@@ -8,7 +8,7 @@ mod tests;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::epoll::EventFlags;
 
@@ -20,7 +20,7 @@ use crate::sys::socket;
 
 pub(super) use enter::{Entered, NotEntered};
 use event::Told;
-use flow::{Flow, Io, Progress};
+use flow::{Flow, Io, LONG_PAUSE, PAUSE, Progress};
 
 /// Steps of one flow before others get their turn.
 const STEPS: usize = 64;
@@ -75,6 +75,8 @@ pub(super) struct Handed {
     tries: u32,
     /// It was tried to put the sources into the map.
     entered: bool,
+    /// How long a turn that is put off waits.
+    pause: Duration,
 }
 
 impl Handed {
@@ -140,6 +142,7 @@ impl Handed {
         token: Option<Token>,
     ) -> Turn {
         let mut turn = Turn::Idle;
+        self.pause = LONG_PAUSE;
         for source in [0, 1] {
             let source_fenced = self.flows[1 - source].awaits_marker();
             let flow = &mut self.flows[source];
@@ -167,6 +170,7 @@ impl Handed {
                         break;
                     }
                     Progress::Later => {
+                        self.pause = self.pause.min(flow.pause());
                         if matches!(turn, Turn::Idle) {
                             turn = Turn::Later;
                         }
@@ -188,6 +192,11 @@ impl Handed {
             Ok(()) => turn,
             Err(error) => Turn::Broken(Trouble::Write(error)),
         }
+    }
+
+    /// How long a turn that is put off waits.
+    pub(super) fn pause(&self) -> Duration {
+        self.pause
     }
 
     /// What a socket is watched for: its end; bytes, where no verdict may get them; room only while a write
