@@ -15,6 +15,7 @@ pub mod hostile;
 pub mod http;
 pub mod mesh;
 pub mod payload;
+pub mod plain;
 pub mod pod;
 pub mod process;
 pub mod programs;

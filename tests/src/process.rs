@@ -108,6 +108,15 @@ pub fn cpu_ticks(pid: u32) -> u64 {
     stat[11].parse::<u64>().or_fail("utime") + stat[12].parse::<u64>().or_fail("stime")
 }
 
+/// CPU time that all threads use within a second, in clock ticks (a hundred).
+#[track_caller]
+#[must_use]
+pub fn ticks_in_a_second(pid: u32) -> u64 {
+    let before = cpu_ticks(pid);
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    cpu_ticks(pid) - before
+}
+
 /// When the process began, in clock ticks since boot.
 #[track_caller]
 #[must_use]

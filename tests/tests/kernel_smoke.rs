@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use xconnect_tests::mesh::Pair;
 use xconnect_tests::payload::{assert_same, bytes, send_in_chunks};
+use xconnect_tests::plain::{
+    exchange, handed_over, kernel_bytes, kernel_version, refuses_descriptors, to_end_or_reset,
+};
 use xconnect_tests::{Kind, OrFail, Sandbox, Socket, ensure, eventually, run};
 
 const KIB: usize = 1 << 10;
@@ -25,45 +28,9 @@ fn accepted(sandbox: &Sandbox) -> Pair {
     pair
 }
 
-/// Version of the kernel that runs.
-fn version() -> (u32, u32) {
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").or_fail("the kernel's version");
-    let mut numbers = release.split(['.', '-']).map(|number| number.parse().unwrap_or(0));
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
-}
-
-/// Since 6.16 a socket can refuse descriptors.
-fn refuses_descriptors() -> bool {
-    version() >= (6, 16)
-}
-
 /// Since 6.3 the kernel tells what it has delivered.
 fn traced() -> bool {
-    version() >= (6, 3)
-}
-
-fn kernel_bytes(pair: &Pair) -> u64 {
-    pair.mesh.counter(&pair.link, "/kernel/bytes")
-}
-
-/// Both ways once.
-fn exchange(client: &Socket, server: &Socket) {
-    client.send(b"ping");
-    assert_eq!(server.recv_exact(4).bytes, b"ping");
-    server.send(b"pong!");
-    assert_eq!(client.recv_exact(5).bytes, b"pong!");
-}
-
-/// A connection that the kernel forwards, both ways.
-fn handed_over(pair: &Pair) -> (Socket, Socket) {
-    let (client, server) = pair.connect();
-    let before = kernel_bytes(pair);
-    eventually("the kernel forwards both ways", || {
-        exchange(&client, &server);
-        thread::sleep(Duration::from_millis(5));
-        ensure(kernel_bytes(pair) >= before + 18, "not yet")
-    });
-    (client, server)
+    kernel_version() >= (6, 3)
 }
 
 /// A connection of any age, from one that is new to one that the kernel has.
@@ -230,18 +197,6 @@ fn half_close_against_the_stream_is_exact_or_cut_and_counted() {
             }
         }
     });
-}
-
-fn to_end_or_reset(reader: &Socket) -> Vec<u8> {
-    let mut got = Vec::new();
-    loop {
-        match reader.try_recv(64 * KIB) {
-            Ok(message) if message.bytes.is_empty() => return got,
-            Ok(message) => got.extend(message.bytes),
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => return got,
-            Err(error) => panic!("{error}"),
-        }
-    }
 }
 
 #[test]

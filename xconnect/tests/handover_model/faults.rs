@@ -54,6 +54,8 @@ fault!(delivered_not_compared: DeliveredCompared; Scenario { receiver_half_close
 fault!(overlap_does_not_hold: OverlapHolds; Scenario { forced: true, ..TWO } => ORDER);
 fault!(overlap_not_looked_for: OverlapLookedFor; Scenario { forced: true, ..TWO } => ORDER);
 
+fault!(refused_and_redirected: RefusedHolds; Scenario { refusing: true, ..ONE } => LEFT_BEHIND);
+
 fault!(quiet_for_too_short: QuietLongEnough; Scenario { traced: false, ..ONE } => ORDER, DUPLICATE);
 fault!(not_quiet_again: QuietAgain; Scenario { traced: false, ..ONE } => ORDER, DUPLICATE);
 

@@ -58,6 +58,30 @@ fn large_messages_of_two_senders() {
     }
 }
 
+/// Whether the source has its verdict or not, and whether or not the map takes it later.
+#[test]
+fn map_refuses_the_source() {
+    for ending in ENDINGS {
+        for sends in [[3, 0], [2, 1]] {
+            let scenario = Scenario { sends, ending, refusing: true, ..Scenario::PLAIN };
+            let reached = holds("map refuses the source", &scenario);
+            let relayed = |state: &State| state.relay.outside && state.is_good(&scenario) && state.got == 3;
+            for verdict in [false, true] {
+                assert!(reached.iter().any(|state| relayed(state) && state.verdict == verdict));
+            }
+            assert!(!reached.iter().any(|state| state.relay.pc == Pc::Cut));
+        }
+    }
+}
+
+#[test]
+fn map_refuses_the_source_without_tracepoints() {
+    for ending in ENDINGS {
+        let scenario = Scenario { ending, refusing: true, traced: false, ..Scenario::PLAIN };
+        holds("map refuses the source, no tracepoints", &scenario);
+    }
+}
+
 #[test]
 fn receiver_half_closes() {
     for ending in ENDINGS {

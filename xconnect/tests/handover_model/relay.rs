@@ -8,11 +8,7 @@ use crate::steps::Steps;
 pub(crate) fn steps(state: &State, scenario: &Scenario, out: &mut Steps) {
     match state.relay.pc {
         Pc::User => user(state, scenario, out),
-        Pc::Armed => out.add("relay", "source enters the map", *state, |next| {
-            next.verdict = true;
-            next.relay.pc = if scenario.keeps(Rule::HoldFirst) { Pc::Hold } else { Pc::Kernel };
-            next.gate.redirect = next.relay.pc == Pc::Kernel;
-        }),
+        Pc::Armed => armed(state, scenario, out),
         Pc::Hold => hold(state, scenario, out),
         Pc::Counted => out.add("relay", "FIONREAD", *state, |next| {
             let pass = next.source.is_empty() || !scenario.keeps(Rule::LeftOversLookedFor);
@@ -67,6 +63,22 @@ fn user(state: &State, scenario: &Scenario, out: &mut Steps) {
     }
 }
 
+fn armed(state: &State, scenario: &Scenario, out: &mut Steps) {
+    out.add("relay", "source enters the map", *state, |next| {
+        next.verdict = true;
+        next.relay.pc = if scenario.keeps(Rule::HoldFirst) { Pc::Hold } else { Pc::Kernel };
+        next.gate.redirect = next.relay.pc == Pc::Kernel;
+    });
+    let refused = |next: &mut State| (next.relay.pc, next.relay.outside) = (Pc::Hold, true);
+    if scenario.refusing {
+        out.add("relay", "the map refuses the source, which has no verdict", *state, refused);
+        out.add("relay", "the map refuses the source, which has its verdict", *state, |next| {
+            next.verdict = true;
+            refused(next);
+        });
+    }
+}
+
 fn hold(state: &State, scenario: &Scenario, out: &mut Steps) {
     if !state.hold.is_empty() {
         out.add("relay", "reads the hold pair", *state, |next| {
@@ -85,9 +97,15 @@ fn hold(state: &State, scenario: &Scenario, out: &mut Steps) {
     }
     let all_read = in_hold(state) == state.relay.read;
     let flushed = state.relay.memory.is_empty() || !scenario.keeps(Rule::FlushedFirst);
-    let to_kernel = all_read && flushed && !state.relay.tail && !state.ended;
+    let inside = !state.relay.outside || !scenario.keeps(Rule::RefusedHolds);
+    let to_kernel = all_read && flushed && !state.relay.tail && !state.ended && inside;
     if to_kernel {
         out.add("relay", "has read all that was held", *state, |next| next.relay.pc = Pc::Counted);
+    }
+    if state.relay.outside && !state.relay.tail && !state.ended {
+        out.add("relay", "source enters the map later", *state, |next| {
+            (next.verdict, next.relay.outside) = (true, false);
+        });
     }
     if !state.source.is_empty() || state.ended {
         take_lock(state, scenario, out);

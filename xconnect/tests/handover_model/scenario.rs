@@ -60,6 +60,8 @@ pub(crate) enum Rule {
     OverlapLookedFor,
     /// Kernels without the tracepoints: a quiet time is so long that no thread can still be inside.
     QuietLongEnough,
+    /// A flow whose source the map has refused stays in mode hold.
+    RefusedHolds,
     /// There is such a time, without a verdict, after a direct read, before anything of it is forwarded.
     QuietAgain,
 }
@@ -82,6 +84,8 @@ pub(crate) struct Scenario {
     pub(crate) forced: bool,
     /// The tracepoints are there (kernels since 6.3).
     pub(crate) traced: bool,
+    /// The map may refuse the source, which may have its verdict all the same.
+    pub(crate) refusing: bool,
     /// The rules that are broken.
     pub(crate) without: &'static [Rule],
 }
@@ -96,6 +100,7 @@ impl Scenario {
         receiver_half_closes: false,
         forced: false,
         traced: true,
+        refusing: false,
         without: &[],
     };
 

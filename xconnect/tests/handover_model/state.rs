@@ -113,6 +113,8 @@ pub(crate) struct Relay {
     pub(crate) pc: Pc,
     /// Never to the kernel (again).
     pub(crate) tail: bool,
+    /// The map has refused the source.
+    pub(crate) outside: bool,
     /// The source's end was seen before the lock was taken.
     pub(crate) ending: bool,
     /// Buffers read from the hold pair in this mode.
@@ -211,6 +213,7 @@ impl State {
             relay: Relay {
                 pc: Pc::User,
                 tail: false,
+                outside: false,
                 ending: false,
                 read: 0,
                 redirected: 0,

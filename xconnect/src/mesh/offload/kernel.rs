@@ -148,12 +148,27 @@ impl KernelPath {
         self.targets.put_socket(&cookie, socket)
     }
 
+    /// Undoes [`add_target`](Self::add_target) for a socket that was not redirected to, and is no source: nothing
+    /// is queued on it, and its handler is its own.
+    pub(crate) fn remove_target(&self, cookie: u64) {
+        // As in `remove_flow`.
+        let _ = self.targets.remove(&cookie);
+    }
+
     /// Sends what the socket's peer writes through the verdict. It cannot be taken back but by closing it.
     ///
+    /// The kernel sets the verdict before it finds that the map is full or memory short, and takes it away only
+    /// from a socket that is in no other map (`sock_hash_update_common`). So a target may have its verdict though
+    /// the map has refused it, which is as good: a second try is told so (`EBUSY`, `sock_map_link`).
+    ///
     /// # Errors
-    /// As [`add_target`](Self::add_target).
+    /// As [`add_target`](Self::add_target). Whether a target has its verdict is then not known.
     pub(crate) fn add_source(&self, cookie: u64, socket: BorrowedFd<'_>) -> io::Result<()> {
-        self.sources.put_socket(&cookie, socket)
+        let put = || self.sources.put_socket(&cookie, socket);
+        put().or_else(|_| put()).or_else(|error| match error.kind() {
+            io::ErrorKind::ResourceBusy => Ok(()),
+            _ => Err(error),
+        })
     }
 
     /// Says where the bytes of the socket with the cookie `sender` go.

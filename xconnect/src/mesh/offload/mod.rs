@@ -18,6 +18,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub(crate) use self::kernel::{Features, KernelPath};
+#[cfg(test)]
+pub(in crate::mesh) use self::object::for_tests;
 pub(in crate::mesh) use self::peers::Peers;
 pub(crate) use self::reports::Reports;
 pub(in crate::mesh) use self::slots::Gate;

@@ -15,6 +15,20 @@ pub(crate) fn embedded() -> Option<&'static [u8]> {
     OBJECT.map(|object| &object.0)
 }
 
+/// The object, where a test of the kernel that runs can be made: as root, with the embedded one or that of
+/// `XCONNECT_TEST_BPF_OBJECT`.
+#[cfg(test)]
+pub(in crate::mesh) fn for_tests() -> Option<Vec<u8>> {
+    let named = std::env::var_os("XCONNECT_TEST_BPF_OBJECT").map(|path| std::fs::read(path).unwrap());
+    let object = named.or_else(|| embedded().map(<[u8]>::to_vec));
+    if object.is_none() || !rustix::process::geteuid().is_root() {
+        assert!(std::env::var_os("CI").is_none(), "needs root and the object of `cargo xtask build-ebpf`");
+        eprintln!("SKIP: it needs root and the object of `cargo xtask build-ebpf`");
+        return None;
+    }
+    object
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,6 +7,7 @@ mod direction;
 mod edge;
 mod handed;
 mod link;
+mod look;
 mod probe;
 mod relay;
 mod scratch;
@@ -17,6 +18,7 @@ mod trouble;
 pub use edge::{Edge, EdgeSpec, ProviderEnd};
 
 pub(super) use link::{HeldConsumer, LinkState};
+pub(super) use look::LOOK;
 pub(super) use probe::fd_search as probe_fd_search;
 pub(super) use relay::{HAND_OVER_AGE, Relay, Verdict};
 pub(super) use scratch::{FdSearch, Scratch};

@@ -10,11 +10,12 @@ use rustix::event::epoll::EventFlags;
 
 use super::carry::{Carried, Lane, Moved};
 use super::direction::{Direction, Step};
-use super::handed::{Handed, NotEntered, Turn};
+use super::handed::{Entered, Handed, NotEntered, Turn};
 use super::link::{Admission, LinkShared};
+use super::look::{self, LOOK};
 use super::scratch::Scratch;
 use super::trouble::Trouble;
-use crate::mesh::edge::workers::{Clock, Poller, Side, Token};
+use crate::mesh::edge::workers::{Clock, LATER, Poller, Side, Token};
 use crate::mesh::limiter::limited_in;
 use crate::mesh::offload::Peers;
 use crate::sys::socket;
@@ -65,14 +66,14 @@ pub(in crate::mesh::edge) struct Relay {
     armed: [bool; 2],
     token: Option<Token>,
     admission: Admission,
-    /// When bytes last moved; kept up where the link has an idle timeout.
+    /// When bytes last moved; kept up where the link has an idle timeout, and in the kernel.
     moved_at: Instant,
     since: Instant,
     /// Since when it could have been handed over: its provider has accepted.
     long_since: Instant,
     messages: u32,
-    /// A timer is set for its next turn.
-    retrying: bool,
+    /// When the timer for its next turn fires, if there is one.
+    retry_at: Option<Instant>,
     /// The provider has sent something since it was last tried.
     answered: bool,
     kernel: Kernel,
@@ -104,7 +105,7 @@ impl Relay {
             since: now,
             long_since: now,
             messages: 0,
-            retrying: false,
+            retry_at: None,
             answered: false,
             kernel,
             span,
@@ -130,14 +131,23 @@ impl Relay {
         Ok(())
     }
 
-    /// Whether a timer has to be set for its next turn: one at a time.
-    pub(in crate::mesh::edge) fn asks_for_retry(&mut self) -> bool {
-        !std::mem::replace(&mut self.retrying, true)
+    /// The time that a timer has to be set to for its next turn; `None`: there is one that fires early enough.
+    pub(in crate::mesh::edge) fn asks_for_retry(&mut self, now: Instant) -> Option<Instant> {
+        let pause = match &self.kernel {
+            Kernel::Handed(handed) => handed.pause(),
+            _ => LATER,
+        };
+        let at = now + pause;
+        if self.retry_at.is_some_and(|set| set <= at) {
+            return None;
+        }
+        self.retry_at = Some(at);
+        self.retry_at
     }
 
-    /// That timer has fired.
-    pub(in crate::mesh::edge) fn retried(&mut self) {
-        self.retrying = false;
+    /// A timer has fired. False: an earlier one has taken its place.
+    pub(in crate::mesh::edge) fn retried(&mut self, now: Instant) -> bool {
+        self.retry_at.take_if(|at| *at <= now).is_some()
     }
 
     /// Whether it may be handed to the kernel later.
@@ -260,16 +270,20 @@ impl Relay {
             }
         }
         let Kernel::Prepared(handed) = &mut self.kernel else { return Ok(false) };
+        let mut refused = None;
         match handed.enter(&self.sockets, clock.now()) {
-            Ok(false) => return Ok(false),
-            Ok(true) => {}
-            Err(error) => return Err(self.cut(&Trouble::HandOver(NotEntered::Map(error)))),
+            Entered::NotNow => return Ok(false),
+            Entered::Whole => {}
+            Entered::InPart(why) => refused = Some(Trouble::HandOver(why)),
         }
         if let Err(error) = handed.register(&self.sockets, poller, token) {
             return Err(self.cut(&Trouble::Write(error)));
         }
         if let Kernel::Prepared(handed) = std::mem::replace(&mut self.kernel, Kernel::Unused) {
             self.kernel = Kernel::Handed(handed);
+        }
+        if let Some(trouble) = refused {
+            self.stays(&trouble);
         }
         Ok(true)
     }
@@ -305,12 +319,13 @@ impl Relay {
     }
 
     /// The regular look at a connection in the kernel: counters, and what no event tells of. True: it needs
-    /// a turn.
-    pub(in crate::mesh::edge) fn look(&mut self, clock: &Clock) -> bool {
-        let Kernel::Handed(handed) = &mut self.kernel else { return false };
-        let turn = handed.look(&self.sockets, clock.now());
-        self.collect(clock.now());
-        turn
+    /// a turn. With the pause before the next one.
+    pub(in crate::mesh::edge) fn look(&mut self, clock: &Clock) -> (bool, Duration) {
+        let now = clock.now();
+        let Kernel::Handed(handed) = &mut self.kernel else { return (false, LOOK) };
+        let turn = handed.look(&self.sockets, now);
+        self.collect(now);
+        (turn, if turn { LOOK } else { look::pause(now - self.moved_at) })
     }
 
     /// Adds what has moved to the link's counters.

@@ -46,6 +46,8 @@ pub(super) enum Trouble {
     Credentials,
     #[error("the sender was in the middle of a message for too long")]
     LockedOut,
+    #[error("the kernel could not send what it had taken over: bytes are lost (is memory short?)")]
+    KernelFailed(#[source] io::Error),
     #[error("the kernel could neither forward nor hold bytes")]
     Stranded,
 }

@@ -10,13 +10,11 @@ use rustix::event::epoll::{Event, EventFlags};
 
 use super::slots::Slots;
 use super::{Clock, Command, Inbox, Key, Poller, Slot, Token};
-use crate::mesh::edge::unix::{FdSearch, HAND_OVER_AGE, LinkState, Relay, Scratch, Verdict};
+use crate::mesh::edge::unix::{FdSearch, HAND_OVER_AGE, LOOK, LinkState, Relay, Scratch, Verdict};
 use crate::mesh::offload::Peers;
 
 /// When something that no event tells of (kernel memory, room for descriptors) is looked at again.
-const LATER: Duration = Duration::from_millis(2);
-/// How often a connection in the kernel is looked at.
-const LOOK: Duration = Duration::from_millis(250);
+pub(in crate::mesh::edge) const LATER: Duration = Duration::from_millis(2);
 
 /// What a timer is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,9 +133,10 @@ impl Core {
             Verdict::Idle => {}
             Verdict::Again => self.again.push_back(key),
             Verdict::Later => {
+                let now = self.now();
                 let Some(Slot::Relay(relay)) = self.slots.get(key) else { return };
-                if relay.asks_for_retry() {
-                    self.set_timer(self.now() + LATER, Timer::Retry(key));
+                if let Some(at) = relay.asks_for_retry(now) {
+                    self.set_timer(at, Timer::Retry(key));
                 }
             }
             // Closing its sockets takes them out of epoll: nobody else has them.
@@ -164,10 +163,11 @@ impl Core {
     }
 
     fn retry(&mut self, key: Key) {
-        if let Some(Slot::Relay(relay)) = self.slots.get(key) {
-            relay.retried();
+        let now = self.now();
+        let Some(Slot::Relay(relay)) = self.slots.get(key) else { return };
+        if relay.retried(now) {
+            self.turn_of(key);
         }
-        self.turn_of(key);
     }
 
     /// Tries to hand a connection to the kernel, and sets the time for the next try.
@@ -185,8 +185,8 @@ impl Core {
     /// Looks at a connection in the kernel, and sets the next look.
     fn look(&mut self, key: Key) {
         let Some(Slot::Relay(relay)) = self.slots.get(key) else { return };
-        let turn = relay.look(&self.clock);
-        self.set_timer(self.now() + LOOK, Timer::Look(key));
+        let (turn, pause) = relay.look(&self.clock);
+        self.set_timer(self.now() + pause, Timer::Look(key));
         if turn {
             self.turn_of(key);
         }

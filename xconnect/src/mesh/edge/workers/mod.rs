@@ -16,7 +16,7 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 
 pub(super) use clock::Clock;
-pub(super) use event_loop::{Core, Timer};
+pub(super) use event_loop::{Core, LATER, Timer};
 pub(super) use inbox::{Command, Inbox};
 pub(super) use poller::{Poller, Side, Token};
 pub(super) use slots::{Key, Slot};

@@ -32,6 +32,9 @@ pub(in crate::mesh::edge) struct Token(Key);
 impl Token {
     /// The worker's own bell.
     pub(super) const BELL: u64 = u64::MAX;
+    /// Any connection, where there is one alone.
+    #[cfg(test)]
+    pub(in crate::mesh::edge) const ANY: Self = Self(Key { index: 1, generation: 1 });
 
     pub(in crate::mesh::edge) fn new(key: Key) -> Self {
         Self(key)
@@ -43,7 +46,7 @@ impl Token {
     }
 
     /// Reads such a number.
-    pub(super) fn parse(number: u64) -> (Key, Side) {
+    pub(in crate::mesh::edge) fn parse(number: u64) -> (Key, Side) {
         let side = match number & 3 {
             0 => Side::Consumer,
             1 => Side::Provider,
@@ -90,7 +93,11 @@ impl Poller {
     }
 
     /// Waits for events until `deadline`, for ever without one.
-    pub(super) fn wait(&self, events: &mut Vec<Event>, deadline: Option<Instant>) -> io::Result<()> {
+    pub(in crate::mesh::edge) fn wait(
+        &self,
+        events: &mut Vec<Event>,
+        deadline: Option<Instant>,
+    ) -> io::Result<()> {
         let timeout = deadline.map(|deadline| {
             let left = deadline.saturating_duration_since(Instant::now());
             // epoll counts in milliseconds: round up, or the last one is spent spinning.

@@ -7,19 +7,7 @@ use std::time::Duration;
 use xconnect_common::REDIRECT;
 
 use super::*;
-use crate::mesh::offload::object;
-
-/// The object, where this test can be made.
-fn object() -> Option<Vec<u8>> {
-    let named = std::env::var_os("XCONNECT_TEST_BPF_OBJECT").map(|path| std::fs::read(path).unwrap());
-    let object = named.or_else(|| object::embedded().map(<[u8]>::to_vec));
-    if object.is_none() || !rustix::process::geteuid().is_root() {
-        assert!(std::env::var_os("CI").is_none(), "needs root and the object of `cargo xtask build-ebpf`");
-        eprintln!("SKIP: it needs root and the object of `cargo xtask build-ebpf`");
-        return None;
-    }
-    object
-}
+use crate::mesh::offload::object::for_tests as object;
 
 #[test]
 fn the_programs_are_loaded_and_found_to_work() {
@@ -77,6 +65,56 @@ fn a_full_map_takes_no_more() {
     drop(pairs);
     let (socket, _peer) = UnixStream::pair().unwrap();
     path.add_source(cookie(&socket).unwrap(), socket.as_fd()).unwrap();
+}
+
+/// Why a target that the map refuses cannot simply be left to user space.
+#[test]
+fn a_target_that_the_full_map_refuses_has_its_verdict_all_the_same() {
+    let Some(object) = object() else { return };
+    let path = KernelPath::load(&object, 1).unwrap();
+    let fill: Vec<_> = (0..2).map(|_| UnixStream::pair().unwrap()).collect();
+    for (socket, _) in &fill {
+        path.add_source(cookie(socket).unwrap(), socket.as_fd()).unwrap();
+    }
+    for target in [false, true] {
+        let ((mut sender, source), (hold, held)) = (UnixStream::pair().unwrap(), UnixStream::pair().unwrap());
+        let [from, via, to] = [&sender, &source, &hold].map(|socket| cookie(socket).unwrap());
+        path.add_target(to, hold.as_fd()).unwrap();
+        path.add_flow(from, &Flow { sink: 0, hold: to, slot: 0, reserved: 0 }).unwrap();
+        if target {
+            path.add_target(via, source.as_fd()).unwrap();
+        }
+        let added = path.add_source(via, source.as_fd());
+        assert_eq!(added.err().and_then(|error| error.raw_os_error()), (!target).then_some(libc::E2BIG));
+        sender.write_all(b"12345").unwrap();
+        let mut reader = if target { &held } else { &source };
+        reader.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let mut read = [0; 5];
+        reader.read_exact(&mut read).unwrap();
+        assert_eq!(&read, b"12345");
+        path.remove_flow(from);
+    }
+}
+
+#[test]
+fn what_was_no_source_is_taken_out_of_the_targets_whole() {
+    let Some(object) = object() else { return };
+    let path = KernelPath::load(&object, 1).unwrap();
+    let mut alive = Vec::new();
+    for _ in 0..100 {
+        let (mut sender, mut target) = UnixStream::pair().unwrap();
+        sender.write_all(b"12").unwrap();
+        let key = cookie(&target).unwrap();
+        path.add_target(key, target.as_fd()).unwrap();
+        sender.write_all(b"34").unwrap();
+        path.remove_target(key);
+        sender.write_all(b"5").unwrap();
+        let mut read = [0; 5];
+        target.read_exact(&mut read).unwrap();
+        assert_eq!(&read, b"12345");
+        // It would take room from others otherwise, as long as it lives.
+        alive.push((sender, target));
+    }
 }
 
 #[test]

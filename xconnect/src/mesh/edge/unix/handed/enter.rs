@@ -9,7 +9,7 @@ use rustix::event::epoll::EventFlags;
 use xconnect_common::Flow as Entry;
 
 use super::flow::Flow;
-use super::{BUFFERS, Handed};
+use super::{BUFFERS, Handed, PAUSE};
 use crate::mesh::offload::{Gate, KernelPath, Peers};
 use crate::sys::scm::Sender;
 use crate::sys::socket;
@@ -38,6 +38,17 @@ pub(in crate::mesh::edge::unix) enum NotEntered {
     /// No descriptors, no memory.
     #[error("cannot make a socket pair")]
     Pair(#[source] io::Error),
+}
+
+/// What came of entering.
+#[derive(Debug)]
+pub(in crate::mesh::edge::unix) enum Entered {
+    /// Bytes wait, which are better read before.
+    NotNow,
+    /// Both directions are in the maps.
+    Whole,
+    /// The map did not take a source: that direction is relayed as long as it does not, which is tried again.
+    InPart(NotEntered),
 }
 
 impl Handed {
@@ -76,6 +87,8 @@ impl Handed {
             pace: [0; 2],
             looked: now,
             tries: 0,
+            entered: false,
+            pause: PAUSE,
         };
         handed.fill(fds, holds, slots).map_err(NotEntered::Map)?;
         for side in [0, 1] {
@@ -93,26 +106,39 @@ impl Handed {
     }
 
     /// Puts both directions into the maps, in hold mode. Nothing of the connection may be in our memory.
-    /// False: not now, bytes wait, which are better read before; if that goes on and on they are taken over.
+    /// Where bytes wait again and again they are taken over.
     ///
-    /// # Errors
-    /// The connection has to be cut: with a source in the maps it cannot be taken out again.
-    pub(in crate::mesh::edge::unix) fn enter(
-        &mut self,
-        sockets: &[OwnedFd; 2],
-        now: Instant,
-    ) -> io::Result<bool> {
+    /// A direction that the map refuses is treated as one in hold mode, too. Whether its source has its verdict
+    /// cannot be told ([`KernelPath::add_source`]), and both is right: what the verdict holds is read from the
+    /// hold pair, and what it does not get stays in the source's queue, which is read with the lock.
+    pub(in crate::mesh::edge::unix) fn enter(&mut self, sockets: &[OwnedFd; 2], now: Instant) -> Entered {
         let waits = |socket: &OwnedFd| socket::waiting(socket.as_fd()).is_ok_and(|bytes| bytes > 0);
         if self.tries < TRIES && sockets.iter().any(waits) {
             self.tries += 1;
-            return Ok(false);
+            return Entered::NotNow;
         }
+        let mut entered = Entered::Whole;
+        self.entered = true;
         for (side, socket) in sockets.iter().enumerate() {
             self.flows[side].begin();
-            self.kernel.add_source(self.sockets[side], socket.as_fd())?;
+            let added = self.kernel.add_source(self.sockets[side], socket.as_fd());
+            self.flows[side].outside = added.is_err();
+            if let Err(error) = added {
+                entered = Entered::InPart(NotEntered::Map(error));
+            }
         }
         self.looked = now;
-        Ok(true)
+        entered
+    }
+
+    /// Tries again where the map did not take a source. True: it has.
+    pub(super) fn enter_again(&mut self, socket: BorrowedFd<'_>, side: usize) -> bool {
+        let enters =
+            self.flows[side].may_enter() && self.kernel.add_source(self.sockets[side], socket).is_ok();
+        if enters {
+            self.flows[side].outside = false;
+        }
+        enters
     }
 
     fn fill(&mut self, fds: [BorrowedFd<'_>; 2], holds: [u64; 2], slots: [u32; 2]) -> io::Result<()> {
@@ -137,10 +163,14 @@ impl Handed {
 }
 
 impl Drop for Handed {
-    /// Sockets leave their maps when they are closed; the rest is taken out here.
+    /// Sockets leave their maps when they are closed; the rest is taken out here, and what has not entered.
     fn drop(&mut self) {
         for cookie in self.sockets {
             self.kernel.forget(cookie);
+            if !self.entered {
+                // These two live on, and would take room from others.
+                self.kernel.remove_target(cookie);
+            }
         }
         for sender in self.senders {
             self.kernel.remove_flow(sender);

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::super::carry::is_shortage;
 use super::super::scratch::Scratch;
 use super::super::trouble::Trouble;
+use super::event::is_refusal;
 use crate::mesh::offload::{Gate, KernelPath};
 use crate::sys::scm::{self, Sender};
 use crate::sys::socket;
@@ -23,6 +24,9 @@ const BARREN: u32 = 50;
 const OWED: Duration = Duration::from_secs(5);
 /// For so long a thread of the sender may be in the middle of a message while we want to read.
 const LOCKED_OUT: Duration = Duration::from_secs(1);
+/// How long a turn that no event tells of is put off, and at most where it is put off again and again.
+pub(super) const PAUSE: Duration = Duration::from_millis(2);
+pub(super) const LONG_PAUSE: Duration = Duration::from_millis(50);
 /// How often it is looked at once whether everything was sent, before a timer is set.
 const LOOKS: u32 = 16;
 
@@ -104,6 +108,11 @@ pub(super) struct Flow {
     source_ended: bool,
     sink_left: bool,
     sink_gone: bool,
+    /// The kernel could not send on the sink, or on the hold pair: the error's number.
+    failed: Option<i32>,
+    /// The map did not take the source: it is read by us, whether it has its verdict or not, and the kernel does
+    /// not forward.
+    pub(super) outside: bool,
     /// On a kernel that does not tell who is inside: since when no verdict has run.
     quiet: Option<(u64, Instant)>,
     unsure: Option<Unsure>,
@@ -144,6 +153,8 @@ impl Flow {
             source_ended: false,
             sink_left: false,
             sink_gone: false,
+            failed: None,
+            outside: false,
             quiet: None,
             unsure: None,
             locked_out: None,
@@ -187,6 +198,35 @@ impl Flow {
     /// The sink's peer has half-closed: the kernel has taken the sink out of the map.
     pub(super) fn sink_left(&mut self) {
         self.sink_left = true;
+    }
+
+    /// The kernel's worker has given up on the sink. Where it had nothing to send nothing is lost, but it will
+    /// not send again.
+    pub(super) fn sink_failed(&mut self, error: i32) {
+        if matches!(self.state, State::Kernel | State::Settling { .. }) {
+            self.failed = Some(error);
+        } else {
+            self.sink_left = true;
+        }
+    }
+
+    /// The kernel's worker has given up on the hold pair.
+    pub(super) fn hold_failed(&mut self, error: i32) {
+        self.failed = Some(error);
+    }
+
+    /// Whether it may be tried again to put the source into the map.
+    pub(super) fn may_enter(&self) -> bool {
+        let ends = self.source_ended || self.sink_left || self.sink_gone;
+        self.outside && self.state == State::Hold && self.unsure.is_none() && !ends
+    }
+
+    /// How long its turn is put off: the more often it was looked in vain whether all is sent, the longer.
+    pub(super) fn pause(&self) -> Duration {
+        match self.state {
+            State::Settling { .. } => settling_pause(self.looks),
+            _ => PAUSE,
+        }
     }
 
     /// What is on the sink so far was not sent for this flow.
@@ -253,6 +293,9 @@ impl Flow {
             self.forget(io);
             return Progress::Stepped;
         }
+        if let Some(error) = self.failed {
+            return Progress::Broken(failure(error));
+        }
         if self.gate.overlaps() > 0 {
             return self.overtaken(io);
         }
@@ -292,11 +335,25 @@ impl Flow {
             self.sink_gone = true;
             return Progress::Stepped;
         }
+        if let Some(progress) = self.worker_failed(io) {
+            return progress;
+        }
         if self.sink_left {
             return Progress::Broken(Trouble::LostAtHalfClose);
         }
         tracing::debug!(state = ?self.state, gate = ?*self.gate, read = self.read, "order is not certain");
         Progress::Broken(Trouble::Overtaken)
+    }
+
+    /// Whether the kernel's worker has given up on the sink, of which the event may still be on its way here.
+    fn worker_failed(&mut self, io: &Io<'_>) -> Option<Progress> {
+        match socket::take_error(io.sink)? {
+            error if is_refusal(error) => {
+                self.sink_gone = true;
+                Some(Progress::Stepped)
+            }
+            error => Some(Progress::Broken(failure(error))),
+        }
     }
 
     /// Nobody takes anything any more. The source is told once it is no flow's sink any more (`tells_source`):
@@ -371,7 +428,7 @@ impl Flow {
         if present != delivered {
             self.state = State::Settling { delivered: present, since: io.now };
         } else if self.sink_left && io.now.duration_since(since) >= SETTLING {
-            return Progress::Broken(Trouble::LostAtHalfClose);
+            return self.worker_failed(io).unwrap_or(Progress::Broken(Trouble::LostAtHalfClose));
         }
         self.looks += 1;
         // The kernel's worker needs some microseconds.
@@ -417,6 +474,7 @@ impl Flow {
             Err(error) => return Progress::Broken(Trouble::Read(error)),
         };
         match (waiting, self.state) {
+            (0, State::Hold) if self.outside => Progress::Waits,
             (0, State::Hold) => self.redirect(),
             (0, State::Tail) => Progress::Waits,
             // The end's last look, too, is one that no thread of the sender can get ahead of.
@@ -556,5 +614,26 @@ impl Flow {
             _ if is_shortage(&error) => Err(Progress::Later),
             _ => Err(Progress::Broken(Trouble::Write(error))),
         }
+    }
+}
+
+/// What a worker of the kernel's that has given up means.
+fn failure(error: i32) -> Trouble {
+    Trouble::KernelFailed(std::io::Error::from_raw_os_error(error))
+}
+
+fn settling_pause(looks: u32) -> Duration {
+    PAUSE.saturating_mul(1 << looks.saturating_sub(LOOKS + 1).min(16)).min(LONG_PAUSE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_receiver_is_looked_at_less_and_less_often() {
+        let pauses: Vec<_> = (LOOKS + 1..LOOKS + 8).map(settling_pause).map(|it| it.as_millis()).collect();
+        assert_eq!(pauses, [2, 4, 8, 16, 32, 50, 50]);
+        assert_eq!(settling_pause(u32::MAX), LONG_PAUSE);
     }
 }

@@ -1,11 +1,14 @@
 //! A connection that is in the kernel's maps: two flows, a hold pair, and what takes them out again.
 
 mod enter;
+mod event;
 mod flow;
+#[cfg(test)]
+mod tests;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::epoll::EventFlags;
 
@@ -15,8 +18,9 @@ use crate::mesh::edge::workers::{Poller, Side, Token};
 use crate::mesh::offload::KernelPath;
 use crate::sys::socket;
 
-pub(super) use enter::NotEntered;
-use flow::{Flow, Io, Progress};
+pub(super) use enter::{Entered, NotEntered};
+use event::Told;
+use flow::{Flow, Io, LONG_PAUSE, PAUSE, Progress};
 
 /// Steps of one flow before others get their turn.
 const STEPS: usize = 64;
@@ -69,6 +73,10 @@ pub(super) struct Handed {
     pace: [u64; 2],
     looked: Instant,
     tries: u32,
+    /// It was tried to put the sources into the map.
+    entered: bool,
+    /// How long a turn that is put off waits.
+    pause: Duration,
 }
 
 impl Handed {
@@ -83,7 +91,7 @@ impl Handed {
             poller.add(fd.as_fd(), token.of(side), EventFlags::IN | EventFlags::ET)?;
         }
         for side in [Side::Consumer, Side::Provider] {
-            let flags = EventFlags::RDHUP | EventFlags::ET;
+            let flags = self.wanted(side);
             self.watched[side as usize] = flags;
             poller.modify(sockets[side as usize].as_fd(), token.of(side), flags)?;
         }
@@ -92,30 +100,35 @@ impl Handed {
 
     /// Takes an event on one of the connection's sockets.
     pub(super) fn event(&mut self, side: Side, flags: EventFlags, sockets: &[OwnedFd; 2]) {
-        let side = match side {
-            Side::Consumer | Side::Provider => side as usize,
-            Side::HoldOfConsumer | Side::HoldOfProvider => return,
+        // The end that we read of one direction is the one that the other direction's bytes are redirected to.
+        let (side, hold) = match side {
+            Side::Consumer | Side::Provider => (side as usize, false),
+            Side::HoldOfConsumer => (1, true),
+            Side::HoldOfProvider => (0, true),
         };
-        let gone = flags.contains(EventFlags::HUP);
-        if gone || flags.contains(EventFlags::RDHUP) {
+        if hold {
+            let told = Told::of(flags, || socket::take_error(self.hold[side].as_fd()));
+            if let Some(error) = told.failed {
+                self.flows[side].hold_failed(error);
+            }
+            return;
+        }
+        let told = Told::of(flags, || socket::take_error(sockets[side].as_fd()));
+        if told.source_ended {
             self.flows[side].source_ended();
         }
-        if gone {
-            self.flows[1 - side].sink_gone();
-        } else if flags.contains(EventFlags::RDHUP) {
-            self.flows[1 - side].sink_left();
+        let sink_of = &mut self.flows[1 - side];
+        if told.sink_gone {
+            sink_of.sink_gone();
         }
-        // The kernel's worker could not send (`sk_psock_report_error`): the peer takes nothing any more, or
-        // memory is short; what was queued is lost, and that is what the flow will find.
-        if flags.contains(EventFlags::ERR) && !gone {
-            match socket::take_error(sockets[side].as_fd()) {
-                Some(libc::EPIPE | libc::ECONNRESET) => self.flows[1 - side].sink_gone(),
-                Some(_) => self.flows[1 - side].sink_left(),
-                None => {}
-            }
+        if told.sink_left {
+            sink_of.sink_left();
         }
-        if flags.contains(EventFlags::OUT) {
-            self.flows[1 - side].has_room();
+        if let Some(error) = told.failed {
+            sink_of.sink_failed(error);
+        }
+        if told.room {
+            sink_of.has_room();
         }
     }
 
@@ -129,6 +142,7 @@ impl Handed {
         token: Option<Token>,
     ) -> Turn {
         let mut turn = Turn::Idle;
+        self.pause = LONG_PAUSE;
         for source in [0, 1] {
             let source_fenced = self.flows[1 - source].awaits_marker();
             let flow = &mut self.flows[source];
@@ -156,6 +170,7 @@ impl Handed {
                         break;
                     }
                     Progress::Later => {
+                        self.pause = self.pause.min(flow.pause());
                         if matches!(turn, Turn::Idle) {
                             turn = Turn::Later;
                         }
@@ -179,7 +194,20 @@ impl Handed {
         }
     }
 
-    /// Asks for room on a sink only while a write waits for it: else every read of its peer would wake us.
+    /// How long a turn that is put off waits.
+    pub(super) fn pause(&self) -> Duration {
+        self.pause
+    }
+
+    /// What a socket is watched for: its end; bytes, where no verdict may get them; room only while a write
+    /// waits for it, else every read of its peer would wake us.
+    fn wanted(&self, side: Side) -> EventFlags {
+        let mut wanted = EventFlags::RDHUP | EventFlags::ET;
+        wanted.set(EventFlags::IN, self.flows[side as usize].outside);
+        wanted.set(EventFlags::OUT, self.flows[1 - side as usize].wants_room());
+        wanted
+    }
+
     fn watch(
         &mut self,
         sockets: &[OwnedFd; 2],
@@ -188,10 +216,7 @@ impl Handed {
     ) -> std::io::Result<()> {
         let Some(token) = token else { return Ok(()) };
         for side in [Side::Consumer, Side::Provider] {
-            let mut wanted = EventFlags::RDHUP | EventFlags::ET;
-            if self.flows[1 - side as usize].wants_room() {
-                wanted |= EventFlags::OUT;
-            }
+            let wanted = self.wanted(side);
             if wanted != self.watched[side as usize] {
                 self.watched[side as usize] = wanted;
                 poller.modify(sockets[side as usize].as_fd(), token.of(side), wanted)?;
@@ -225,6 +250,7 @@ impl Handed {
                 turn = true;
             }
             turn |= self.flows[source].broken_promise().is_some();
+            turn |= self.enter_again(sockets[source].as_fd(), source);
             turn |= self.flows[source].prove(&self.kernel, self.sockets[1 - source], now);
             self.fit_buffer(sockets[1 - source].as_fd(), source, now);
         }
