@@ -9,7 +9,8 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 
 use super::accept::Listener;
-use super::link::{LinkShared, LinkState, next_number};
+use super::link::LinkState;
+use super::shared::{LinkShared, next_number};
 use crate::graph::{Identity, Limits, SocketType};
 use crate::ids::{ContainerName, LinkId, ServiceName};
 use crate::mesh::edge::workers::{Command, Inbox};

@@ -10,6 +10,7 @@ mod link;
 mod probe;
 mod relay;
 mod scratch;
+mod shared;
 #[cfg(test)]
 mod tests;
 mod trouble;
