@@ -25,6 +25,7 @@ mod reconcile;
 mod run;
 mod server;
 mod source;
+mod staying;
 
 pub(crate) use crate::api::error::chain;
 

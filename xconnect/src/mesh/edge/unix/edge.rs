@@ -17,7 +17,7 @@ use crate::mesh::edge::workers::{Command, Inbox};
 use crate::mesh::edge::{FdBudget, LinkCounters, Workers};
 use crate::mesh::inject::ProviderSocket;
 use crate::mesh::limiter::limited_in;
-use crate::mesh::offload::KernelPath;
+use crate::mesh::offload::KernelShare;
 use crate::mesh::{Limiter, OwnSockets};
 use crate::sys::scm::Sender;
 use crate::sys::sockctl;
@@ -46,7 +46,7 @@ pub struct EdgeSpec {
     /// The provider promises a plain protocol: no descriptors, no half-close while the other side streams.
     pub plain: bool,
     /// Hands connections to the kernel.
-    pub(crate) kernel: Option<Arc<KernelPath>>,
+    pub(crate) kernel: Option<Arc<KernelShare>>,
 }
 
 /// Where the provider is.

@@ -14,7 +14,7 @@ use crate::mesh::edge::counters::LinkCounters;
 use crate::mesh::inject::ProviderSocket;
 use crate::mesh::inject::role::{self, Blocking};
 use crate::mesh::limiter::limited_in;
-use crate::mesh::offload::KernelPath;
+use crate::mesh::offload::KernelShare;
 use crate::mesh::{Limiter, OwnSockets};
 use crate::sys::scm::Sender;
 
@@ -35,7 +35,7 @@ pub(in crate::mesh::edge) struct LinkShared {
     /// The provider promises a plain protocol: no descriptors, no half-close while the other side streams.
     pub(super) plain: bool,
     /// Where connections are handed to once they have shown that they last.
-    pub(super) kernel: Option<Arc<KernelPath>>,
+    pub(super) kernel: Option<Arc<KernelShare>>,
     pub(super) own: Arc<OwnSockets>,
     pub(super) counters: Arc<LinkCounters>,
     pub(super) limiter: Arc<Limiter>,
