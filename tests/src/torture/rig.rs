@@ -9,7 +9,7 @@ use super::scenario::Scenario;
 use super::stage::Stage;
 use crate::container::Container;
 use crate::graph::Link;
-use crate::mesh::Mesh;
+use crate::mesh::{Mesh, Setup};
 use crate::sandbox::Sandbox;
 use crate::socket::{Kind, Listener};
 use crate::wait::{OrFail, ensure, eventually};
@@ -55,7 +55,9 @@ impl Rig {
             .collect();
         let links: Vec<_> =
             lanes.iter().flat_map(|lane| &lane.tracks).map(|track| track.link.clone()).collect();
-        let mesh = Mesh::start_with(sandbox, None, &links);
+        // What is tried is the hand-over, of every connection, be they 500 at once.
+        let arguments = vec!["--kernel-send-buffers".into(), "65536".into()];
+        let mesh = Mesh::start_as(sandbox, Setup { arguments, ..Setup::default() }, &links);
         mesh.wait_all(&links, "up");
         Self { mesh, lanes, mark: sandbox.path().to_owned() }
     }

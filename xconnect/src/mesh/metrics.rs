@@ -11,7 +11,8 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::board::{Board, Place};
 use super::edge::{Counts, LATENCY_BOUNDS_US};
-use crate::graph::wire::{Connections, Counters, Directions, InKernel, Moved, Status};
+use super::offload::Offload;
+use crate::graph::wire::{Connections, Counters, Directions, InKernel, Moved, Status, Stay};
 
 /// The `Content-Type` of OpenMetrics, which Prometheus reads.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -39,6 +40,15 @@ pub(super) fn counters(counts: &Counts) -> Counters {
             cut: counts.kernel_cut,
             long_flows: counts.long_flows,
             long_flows_kernel: counts.long_flows_kernel,
+            send_buffers: counts.kernel_send_buffers,
+            growth_refused: counts.kernel_growth_refused,
+            stay: Stay {
+                picked: counts.stay_picked,
+                flows: counts.stay_flows,
+                send_buffers: counts.stay_send_buffers,
+                descriptors: counts.stay_descriptors,
+                refused: counts.stay_refused,
+            },
         },
         bytes,
         messages,
@@ -48,9 +58,10 @@ pub(super) fn counters(counts: &Counts) -> Counters {
 }
 
 /// All metrics as text.
-pub(super) fn text(board: &Arc<Board>) -> String {
+pub(super) fn text(board: &Arc<Board>, offload: &Arc<Offload>) -> String {
     let mut registry = Registry::with_prefix("xconnect");
     registry.register_collector(Box::new(Links(Arc::clone(board))));
+    registry.register_collector(Box::new(Kernel(Arc::clone(offload))));
     let mut text = String::new();
     if let Err(error) = encode(&mut text, &registry) {
         tracing::error!(%error, "cannot write the metrics");
@@ -60,6 +71,36 @@ pub(super) fn text(board: &Arc<Board>) -> String {
 
 #[derive(Debug)]
 struct Links(Arc<Board>);
+
+/// What all links share of the kernel.
+#[derive(Debug)]
+struct Kernel(Arc<Offload>);
+
+impl Collector for Kernel {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let limits = self.0.limits();
+        let values = [
+            ("kernel_flows", "Directions of connections that are in the kernel", None, limits.flows_used()),
+            (
+                "kernel_send_buffer",
+                "Bytes that the send buffers may hold of the connections in the kernel",
+                Some(&Unit::Bytes),
+                limits.buffers_used(),
+            ),
+            (
+                "kernel_send_buffer_limit",
+                "Bytes that they may hold at most",
+                Some(&Unit::Bytes),
+                limits.buffers_limit(),
+            ),
+        ];
+        for (name, help, unit, value) in values {
+            let mut gauge = encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?;
+            gauge.encode_gauge(&i64::try_from(value).unwrap_or(i64::MAX))?;
+        }
+        Ok(())
+    }
+}
 
 type Labels = [(&'static str, String); 4];
 
@@ -94,7 +135,7 @@ struct CounterOf {
     values: fn(&Counts) -> Vec<(&'static str, &'static str, u64)>,
 }
 
-const COUNTERS: [CounterOf; 9] = [
+const COUNTERS: [CounterOf; 10] = [
     CounterOf {
         name: "link_connections",
         help: "Connections of consumers by what became of them",
@@ -165,6 +206,12 @@ const COUNTERS: [CounterOf; 9] = [
         unit: None,
         values: |c| vec![("path", "kernel", c.kernel_cut)],
     },
+    CounterOf {
+        name: "link_kernel_growth_refused",
+        help: "How often a send buffer could not grow for want of memory for the link",
+        unit: None,
+        values: |c| vec![("path", "kernel", c.kernel_growth_refused)],
+    },
 ];
 
 impl Collector for Links {
@@ -211,9 +258,39 @@ fn gauges(encoder: &mut DescriptorEncoder<'_>, rows: &[Row]) -> fmt::Result {
         MetricType::Gauge,
     )?;
     for row in rows {
-        open.encode_family(&row.labels)?.encode_gauge(&i64::try_from(row.counts.open).unwrap_or(i64::MAX))?;
+        open.encode_family(&row.labels)?.encode_gauge(&gauged(row.counts.open))?;
+    }
+    let mut buffers = encoder.encode_descriptor(
+        "link_kernel_send_buffer",
+        "Bytes that the send buffers may hold of the link's connections in the kernel",
+        Some(&Unit::Bytes),
+        MetricType::Gauge,
+    )?;
+    for row in rows {
+        buffers.encode_family(&row.labels)?.encode_gauge(&gauged(row.counts.kernel_send_buffers))?;
+    }
+    let mut stay = encoder.encode_descriptor(
+        "link_kernel_stay_connections",
+        "Open connections that stay in user space though the link goes through the kernel",
+        None,
+        MetricType::Gauge,
+    )?;
+    for row in rows {
+        for (reason, count) in super::staying::reasons(&counters(&row.counts).kernel.stay) {
+            let labels: Vec<(&str, &str)> = row
+                .labels
+                .iter()
+                .map(|(name, value)| (*name, value.as_str()))
+                .chain([("reason", reason.label)])
+                .collect();
+            stay.encode_family(&labels)?.encode_gauge(&gauged(count))?;
+        }
     }
     Ok(())
+}
+
+fn gauged(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 fn latencies(encoder: &mut DescriptorEncoder<'_>, rows: &[Row]) -> fmt::Result {
@@ -254,7 +331,9 @@ mod tests {
         fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
             let names = [("consumer", "web"), ("service", "db"), ("provider", "srv"), ("type", "unix")];
             let labels = names.map(|(name, value)| (name, value.to_owned()));
-            counted(&mut encoder, &[Row { labels, status: Status::Up, counts: self.0.clone() }])
+            let rows = [Row { labels, status: Status::Up, counts: self.0.clone() }];
+            gauges(&mut encoder, &rows)?;
+            counted(&mut encoder, &rows)
         }
     }
 
@@ -268,6 +347,9 @@ mod tests {
             kernel_messages: 7,
             kernel_errors: 5,
             kernel_cut: 2,
+            kernel_growth_refused: 4,
+            kernel_send_buffers: 4 << 20,
+            stay_picked: 3,
             ..Counts::default()
         };
         let in_graph = counters(&counts);
@@ -282,9 +364,18 @@ mod tests {
             ("kernel_messages", 7),
             ("kernel_error_bytes", 5),
             ("kernel_cut_connections", 2),
+            ("kernel_growth_refused", 4),
         ] {
             let labels = r#"consumer="web",service="db",provider="srv",type="unix",path="kernel""#;
             let line = format!("xconnect_link_{name}_total{{{labels}}} {count}\n");
+            assert!(text.contains(&line), "{line}{text}");
+        }
+        let labels = r#"consumer="web",service="db",provider="srv",type="unix""#;
+        for line in [
+            format!("xconnect_link_kernel_send_buffer_bytes{{{labels}}} 4194304\n"),
+            format!("xconnect_link_kernel_stay_connections{{{labels},reason=\"one_processor\"}} 3\n"),
+            format!("xconnect_link_kernel_stay_connections{{{labels},reason=\"flows\"}} 0\n"),
+        ] {
             assert!(text.contains(&line), "{line}{text}");
         }
     }

@@ -3,7 +3,7 @@
 //! `run` is the narrative; the rooms are: `source` (the wanted graph), `reconcile` (one task per
 //! link), `link` (one link's life), `containers` and `providers` (what links share), `ledger` and
 //! `fdstore` (what outlives a crash), `leftovers` (what a crash left), `board` and `server` (what the operator
-//! sees), `offload` (the path through the kernel).
+//! sees), `offload` (the path through the kernel), `pool` (how links share what is limited).
 
 mod board;
 mod config;
@@ -19,11 +19,13 @@ mod link;
 mod metrics;
 mod offload;
 mod own;
+mod pool;
 mod providers;
 mod reconcile;
 mod run;
 mod server;
 mod source;
+mod staying;
 
 pub(crate) use crate::api::error::chain;
 

@@ -13,9 +13,9 @@ use tokio::sync::watch;
 
 use super::board::{Board, Place};
 use super::edge::FdBudget;
-use super::metrics;
 use super::offload::{Features, Offload};
 use super::source::Health;
+use super::{metrics, staying};
 use crate::api::error::ApiError;
 use crate::api::server::{
     self, BindError, Bound, Handler, Limits, NamespaceId, Peer, Request, Response, StopSignal, Trust,
@@ -66,8 +66,17 @@ struct KernelPath {
     available: bool,
     reason: Option<String>,
     flows: Option<u32>,
+    flows_used: usize,
+    /// Bytes that may be held.
+    send_buffers: SendBuffers,
     refuses_rights: Option<bool>,
     traced: Option<bool>,
+}
+
+#[derive(Serialize)]
+struct SendBuffers {
+    used: usize,
+    limit: usize,
 }
 
 impl KernelPath {
@@ -78,7 +87,16 @@ impl KernelPath {
         };
         let (refuses_rights, traced) =
             features.map(|Features { refuses_rights, traced }| (refuses_rights, traced)).unzip();
-        Self { available: flows.is_some(), reason, flows, refuses_rights, traced }
+        let limits = offload.limits();
+        Self {
+            available: flows.is_some(),
+            reason,
+            flows,
+            flows_used: limits.flows_used(),
+            send_buffers: SendBuffers { used: limits.buffers_used(), limit: limits.buffers_limit() },
+            refuses_rights,
+            traced,
+        }
     }
 }
 
@@ -121,8 +139,9 @@ impl View {
 fn entry(place: &Place, offload: &Offload, revision: Option<&str>) -> LinkEntry {
     let link = place.link();
     let standing = place.standing();
+    let counters = metrics::counters(&place.counters.snapshot());
     let (path, path_reason) = match offload.decide(&link) {
-        Ok(_) => (wire::Path::Kernel, None),
+        Ok(_) => (wire::Path::Kernel, staying::text(&counters)),
         Err(reason) => (wire::Path::User, reason),
     };
     LinkEntry {
@@ -130,7 +149,7 @@ fn entry(place: &Place, offload: &Offload, revision: Option<&str>) -> LinkEntry 
         reason: standing.reason,
         path: (standing.status == wire::Status::Up).then_some(path),
         since: Some(rfc3339(standing.since)),
-        counters: Some(metrics::counters(&place.counters.snapshot())),
+        counters: Some(counters),
         path_reason,
         ..LinkEntry::desired(&link, revision)
     }
@@ -148,7 +167,9 @@ impl Handler for View {
             (false, ..) => Response::error(&ApiError::UnknownEndpoint),
             (true, &Method::GET, "/status") => Response::json(&self.status()),
             (true, &Method::GET, "/links") => Response::json(&self.links()),
-            (true, &Method::GET, _) => Response::text(metrics::CONTENT_TYPE, metrics::text(&self.board)),
+            (true, &Method::GET, _) => {
+                Response::text(metrics::CONTENT_TYPE, metrics::text(&self.board, &self.offload))
+            }
             _ => Response::error(&ApiError::MethodNotSupported),
         };
         std::future::ready(response)

@@ -116,10 +116,33 @@ pub struct InKernel {
     pub errors: u64,
     /// Connections that were cut because not everything could be kept exactly in order.
     pub cut: u64,
-    /// Directions of connections that lived for longer than 100 ms, and have ended.
+    /// Directions of connections that lived for longer than 100 ms, and have ended; without those that `auto` has
+    /// kept in user space.
     pub long_flows: u64,
     /// Of these, the ones that the kernel forwarded for.
     pub long_flows_kernel: u64,
+    /// Bytes that the send buffers of open connections may hold.
+    pub send_buffers: u64,
+    /// How often one of them could not grow.
+    pub growth_refused: u64,
+    /// Open connections that stay in user space.
+    pub stay: Stay,
+}
+
+/// Open connections that stay in user space though the link goes through the kernel, by the reason.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, DeriveDeserialize)]
+#[serde(default)]
+pub struct Stay {
+    /// `auto` has picked it: both ends share one processor.
+    pub picked: u64,
+    /// There are no flows left for the link.
+    pub flows: u64,
+    /// There is no memory for send buffers left for the link.
+    pub send_buffers: u64,
+    /// There are no descriptors left for the link.
+    pub descriptors: u64,
+    /// The kernel would not have them.
+    pub refused: u64,
 }
 
 /// The counters of a link.
@@ -284,7 +307,7 @@ pub struct LinkEntry {
     /// The provider's start time in clock ticks since boot.
     #[serde(default)]
     pub provider_start: Option<u64>,
-    /// Why the mesh moves the bytes and not the kernel.
+    /// Why the mesh moves the bytes and not the kernel, or those of some of the open connections.
     #[serde(default)]
     pub path_reason: Option<String>,
     /// What our engine tells the mesh.

@@ -6,7 +6,7 @@ mod parse;
 mod tests;
 
 pub use entry::{
-    Connections, Counters, Directions, InKernel, LinkEntry, Moved, Options, Path, Seconds, Status,
+    Connections, Counters, Directions, InKernel, LinkEntry, Moved, Options, Path, Seconds, Status, Stay,
 };
 pub use parse::{About, EntryError, Parsed, parse, parse_each};
 

@@ -109,7 +109,7 @@ fn the_order_of_fields() {
     entry.consumer_start = Some(5);
     entry.path_reason = Some("no promise".to_owned());
     entry.options = None;
-    let full = r#"{"type":"unix","name":"raw-unix","consumer":"web","consumer_pid":1,"provider":"srv","provider_pid":5678,"role":"any","interface":"unix","target":"/x","socket":"/run/raw.sock","status":"up","reason":null,"path":"user","revision":"9f2c","since":"2026-11-23T18:00:00Z","counters":{"connections":{"open":0,"total":0,"refused":0,"failed":0},"bytes":{"to_provider":0,"to_consumer":0},"messages":{"to_provider":0,"to_consumer":0},"kernel":{"bytes":0,"messages":0,"errors":0,"cut":0,"long_flows":0,"long_flows_kernel":0},"user":{"bytes":0,"messages":0},"fds":3,"denied":0},"consumer_start":5,"path_reason":"no promise"}"#;
+    let full = r#"{"type":"unix","name":"raw-unix","consumer":"web","consumer_pid":1,"provider":"srv","provider_pid":5678,"role":"any","interface":"unix","target":"/x","socket":"/run/raw.sock","status":"up","reason":null,"path":"user","revision":"9f2c","since":"2026-11-23T18:00:00Z","counters":{"connections":{"open":0,"total":0,"refused":0,"failed":0},"bytes":{"to_provider":0,"to_consumer":0},"messages":{"to_provider":0,"to_consumer":0},"kernel":{"bytes":0,"messages":0,"errors":0,"cut":0,"long_flows":0,"long_flows_kernel":0,"send_buffers":0,"growth_refused":0,"stay":{"picked":0,"flows":0,"send_buffers":0,"descriptors":0,"refused":0}},"user":{"bytes":0,"messages":0},"fds":3,"denied":0},"consumer_start":5,"path_reason":"no promise"}"#;
     assert_eq!(serde_json::to_string(&entry).unwrap(), full);
     assert_eq!(serde_json::from_str::<LinkEntry>(full).unwrap(), entry);
 }

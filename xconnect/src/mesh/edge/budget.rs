@@ -1,49 +1,22 @@
-//! The process's descriptors, shared among links so that none can use up what the others need.
-//!
-//! A link may take more only while it holds no more than what is still free (a dynamic threshold, as
-//! switches share their packet memory): alone it gets half, and whatever the rest take, some is left.
+//! The process's descriptors, shared among links so that none can use up what the others need
+//! ([`Pool`] has the rule).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::mesh::pool::{Pool, Share, Taken};
 use crate::sys::scm::MAX_FDS;
 
-/// Descriptors of one relayed connection: one to the consumer, one to the provider.
+/// Descriptors of one relayed connection: one to the consumer, one to the provider. The hold pair of one that
+/// is in the kernel are as many again.
 const PER_CONNECTION: usize = 2;
 /// Descriptors on their way that are kept room for at most.
 const IN_FLIGHT_MAX: usize = 8192;
 
-#[derive(Debug)]
-struct Pool {
-    capacity: usize,
-    used: AtomicUsize,
-}
-
-impl Pool {
-    fn new(capacity: usize) -> Self {
-        Self { capacity, used: AtomicUsize::new(0) }
-    }
-
-    /// Takes `count` if `allowed(free)` says so, `free` counted before.
-    fn take(&self, count: usize, allowed: impl Fn(usize) -> bool) -> bool {
-        self.used
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |used| {
-                let free = self.capacity.saturating_sub(used);
-                (free >= count && allowed(free)).then_some(used + count)
-            })
-            .is_ok()
-    }
-
-    fn give_back(&self, count: usize) {
-        self.used.fetch_sub(count, Ordering::AcqRel);
-    }
-}
-
 /// What the edges of this process may hold open.
 #[derive(Debug)]
 pub struct FdBudget {
-    connections: Pool,
-    in_flight: Pool,
+    connections: Arc<Pool>,
+    in_flight: Arc<Pool>,
 }
 
 impl FdBudget {
@@ -69,91 +42,62 @@ impl FdBudget {
     /// Descriptors that are held for connections or are on their way.
     #[must_use]
     pub fn used(&self) -> usize {
-        self.connections.used.load(Ordering::Relaxed) + self.in_flight.used.load(Ordering::Relaxed)
+        self.connections.used() + self.in_flight.used()
     }
 
     /// Descriptors that may be held in all.
     #[must_use]
     pub fn capacity(&self) -> usize {
-        self.connections.capacity + self.in_flight.capacity
+        self.connections.capacity() + self.in_flight.capacity()
     }
 
     /// The share of one link.
     #[must_use]
-    pub fn share(self: &Arc<Self>) -> Arc<LinkShare> {
-        Arc::new(LinkShare {
-            budget: self.clone(),
-            connections: AtomicUsize::new(0),
-            in_flight: AtomicUsize::new(0),
-        })
+    pub fn share(&self) -> Arc<LinkShare> {
+        Arc::new(LinkShare { connections: self.connections.share(), in_flight: self.in_flight.share() })
     }
 }
 
 /// What one link holds.
 #[derive(Debug)]
 pub struct LinkShare {
-    budget: Arc<FdBudget>,
-    connections: AtomicUsize,
-    in_flight: AtomicUsize,
+    connections: Arc<Share>,
+    in_flight: Arc<Share>,
 }
 
 impl LinkShare {
     /// Leave to hold one more connection, or `None` where that would be more than a fair share.
     #[must_use]
-    pub fn connection(self: &Arc<Self>) -> Option<ConnectionPermit> {
-        let own = self.connections.load(Ordering::Acquire);
-        if !self.budget.connections.take(PER_CONNECTION, |free| own + PER_CONNECTION <= free) {
-            return None;
-        }
-        self.connections.fetch_add(PER_CONNECTION, Ordering::AcqRel);
-        Some(ConnectionPermit { share: self.clone() })
+    pub fn connection(&self) -> Option<ConnectionPermit> {
+        self.connections.take(PER_CONNECTION).map(|_taken| ConnectionPermit { _taken })
+    }
+
+    /// Leave to hold the hold pair of a connection that goes through the kernel; as [`connection`](Self::connection).
+    pub(crate) fn hold_pair(&self) -> Option<ConnectionPermit> {
+        self.connection()
     }
 
     /// Room for the descriptors of one message, whose number is not known before it was read. `None`:
     /// wait until some have gone. The first message of a link needs no more than room.
-    pub(crate) fn message(self: &Arc<Self>) -> Option<InFlight> {
-        let own = self.in_flight.load(Ordering::Acquire);
-        if !self.budget.in_flight.take(MAX_FDS, |free| own == 0 || own + MAX_FDS <= free) {
-            return None;
-        }
-        self.in_flight.fetch_add(MAX_FDS, Ordering::AcqRel);
-        Some(InFlight { share: self.clone(), count: MAX_FDS })
+    pub(crate) fn message(&self) -> Option<InFlight> {
+        self.in_flight.take_first(MAX_FDS).map(InFlight)
     }
 }
 
-/// Leave to hold a connection; dropped with it.
+/// Leave to hold a connection, or its hold pair; dropped with it.
 #[derive(Debug)]
 pub struct ConnectionPermit {
-    share: Arc<LinkShare>,
-}
-
-impl Drop for ConnectionPermit {
-    fn drop(&mut self) {
-        self.share.connections.fetch_sub(PER_CONNECTION, Ordering::AcqRel);
-        self.share.budget.connections.give_back(PER_CONNECTION);
-    }
+    _taken: Taken,
 }
 
 /// Leave to hold descriptors that are on their way; dropped when they have gone.
 #[derive(Debug)]
-pub(crate) struct InFlight {
-    share: Arc<LinkShare>,
-    count: usize,
-}
+pub(crate) struct InFlight(Taken);
 
 impl InFlight {
     /// The message turned out to carry `count`.
     pub(crate) fn shrink(&mut self, count: usize) {
-        let surplus = self.count.saturating_sub(count);
-        self.count -= surplus;
-        self.share.in_flight.fetch_sub(surplus, Ordering::AcqRel);
-        self.share.budget.in_flight.give_back(surplus);
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.shrink(0);
+        self.0.shrink(count);
     }
 }
 
@@ -185,10 +129,19 @@ mod tests {
         assert_eq!(take_all(&share).len(), count);
         let mut message = share.message().unwrap();
         message.shrink(3);
-        assert_eq!(share.in_flight.load(Ordering::Relaxed), 3);
+        assert_eq!(budget.used(), 3);
         drop(message);
-        assert_eq!(budget.in_flight.used.load(Ordering::Relaxed), 0);
-        assert_eq!(budget.connections.used.load(Ordering::Relaxed), 0);
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn a_hold_pair_counts_as_a_connection_does() {
+        let budget = FdBudget::new(896);
+        let share = budget.share();
+        let held = (share.connection().unwrap(), share.hold_pair().unwrap());
+        assert_eq!(budget.used(), 4);
+        drop(held);
+        assert_eq!(budget.used(), 0);
     }
 
     #[test]

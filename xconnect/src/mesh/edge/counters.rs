@@ -64,7 +64,23 @@ counts! {
     kernel_errors,
     /// Connections on the kernel path that had to be cut, because not all could be kept exactly in order.
     kernel_cut,
-    /// Directions of connections that lived for longer than 100 ms, and have ended.
+    /// Bytes that the send buffers of the connections may hold that are in the kernel.
+    kernel_send_buffers,
+    /// How often one could not grow: there was no memory left for the link.
+    kernel_growth_refused,
+    /// Open connections that stay in user space though the link goes through the kernel: because both ends share
+    /// a processor (`auto` has picked that),
+    stay_picked,
+    /// for want of flows,
+    stay_flows,
+    /// of memory for send buffers,
+    stay_send_buffers,
+    /// of descriptors,
+    stay_descriptors,
+    /// or because the kernel would not have them.
+    stay_refused,
+    /// Directions of connections that lived for longer than 100 ms, and have ended; without those that `auto` has
+    /// kept in user space.
     long_flows,
     /// Of these, the ones that the kernel forwarded for.
     long_flows_kernel,

@@ -96,7 +96,7 @@ impl Planted {
             limits: link.limits,
             limiter: Arc::clone(&place.limiter),
             plain: link.unix.forward != Forward::User,
-            kernel: shared.offload.decide(link).ok(),
+            kernel: shared.offload.share(link),
         };
         let own = Arc::clone(&shared.own);
         let end = ProviderEnd { socket: provider.clone(), stale: Arc::clone(&stale), own };

@@ -9,6 +9,7 @@ mod kernel;
 mod object;
 mod peers;
 mod reports;
+mod share;
 mod slots;
 mod unavailable;
 
@@ -22,6 +23,8 @@ pub(crate) use self::kernel::{Features, KernelPath};
 pub(in crate::mesh) use self::object::for_tests;
 pub(in crate::mesh) use self::peers::Peers;
 pub(crate) use self::reports::Reports;
+pub(crate) use self::share::KernelShare;
+pub(in crate::mesh) use self::share::{Gates, Limits};
 pub(in crate::mesh) use self::slots::Gate;
 use self::unavailable::Unavailable;
 use crate::graph::{Forward, Link, SocketType, UnixOptions};
@@ -36,12 +39,15 @@ pub struct KernelOptions {
     pub object: Option<PathBuf>,
     /// How many flows there can be; 0: no path through the kernel.
     pub flows: u32,
+    /// MiB that the send buffers of all connections in the kernel may hold; `None`: by the machine's memory.
+    pub send_buffers: Option<u32>,
 }
 
 /// The path through the kernel, or why there is none.
 #[derive(Debug)]
 pub(crate) struct Offload {
     path: Result<Arc<KernelPath>, String>,
+    limits: Limits,
 }
 
 impl Offload {
@@ -68,7 +74,7 @@ impl Offload {
         };
         // Reading the object and the kernel's types took much more than is kept of them.
         crate::sys::process::trim_memory();
-        Self { path }
+        Self { path, limits: Limits::new(options) }
     }
 
     /// The path, or why there is none.
@@ -81,12 +87,23 @@ impl Offload {
         self.path.as_ref().ok().and_then(|path| path.reports())
     }
 
-    /// The path that a link's connections take through the kernel. `Err`: through user space, and why, where
-    /// something else was asked for.
-    pub(crate) fn decide(&self, link: &Link) -> Result<Arc<KernelPath>, Option<String>> {
+    /// What all links share of it.
+    pub(in crate::mesh) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Whether a link's connections go through the kernel. `Err`: through user space, and why, where something
+    /// else was asked for.
+    pub(crate) fn decide(&self, link: &Link) -> Result<&Arc<KernelPath>, Option<String>> {
         let features = self.path().map(|path| path.features());
         admit(link.unix, features).map_err(|reason| reason.map(str::to_owned))?;
-        self.path.clone().map_err(Some)
+        self.path.as_ref().map_err(|reason| Some(reason.clone()))
+    }
+
+    /// What the link may have of the kernel, where it goes through there at all.
+    pub(in crate::mesh) fn share(&self, link: &Link) -> Option<Arc<KernelShare>> {
+        let path = self.decide(link).ok()?;
+        Some(Arc::new(self.limits.share(path, link.unix.forward)))
     }
 }
 
@@ -172,9 +189,11 @@ mod tests {
 
     #[test]
     fn a_switched_off_path_is_not_even_loaded() {
-        let off = Offload::start(&KernelOptions { object: Some("/nowhere".into()), flows: 0 });
+        let off =
+            Offload::start(&KernelOptions { object: Some("/nowhere".into()), flows: 0, send_buffers: None });
         assert_eq!(off.path().unwrap_err(), "switched off (--kernel-flows 0)");
-        let gone = Offload::start(&KernelOptions { object: Some("/nowhere".into()), flows: 1 });
+        let gone =
+            Offload::start(&KernelOptions { object: Some("/nowhere".into()), flows: 1, send_buffers: None });
         assert!(gone.path().unwrap_err().starts_with("cannot read the eBPF object /nowhere: No such file"));
     }
 }

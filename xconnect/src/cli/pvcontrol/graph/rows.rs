@@ -265,11 +265,13 @@ mod tests {
             link("c", "kernel", Value::Null),
             link("d", "user", json!("seqpacket")),
             link("e", "user", json!("seqpacket")),
+            link("f", "kernel", json!("2 of 3 connections: no flows")),
         ];
         assert_eq!(
             slower(&links, Colour::No),
             "a of c (from p): not in the kernel: built without eBPF\\u{7}\n\
-             2 links: not in the kernel: seqpacket\n"
+             2 links: not in the kernel: seqpacket\n\
+             f of c (from p): not in the kernel: 2 of 3 connections: no flows\n"
         );
         assert!(
             table(&links, &Rates::default(), Detail::Wide).render(None, Colour::No).contains("seqpacket")

@@ -80,9 +80,9 @@ impl Link {
         self.status.as_deref() == Some("up")
     }
 
-    /// Why the mesh moves the bytes where the kernel was asked to, by a link that is up.
+    /// Why the mesh moves the bytes where the kernel was asked to, by a link that is up, or of which connections.
     pub(super) fn not_in_kernel(&self) -> Option<&str> {
-        self.path_reason.as_deref().filter(|_| self.is_up() && self.path != "kernel")
+        self.path_reason.as_deref().filter(|_| self.is_up())
     }
 
     pub(super) fn tint(&self) -> Tint {

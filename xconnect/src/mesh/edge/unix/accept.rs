@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use rustix::event::epoll::EventFlags;
 
-use super::link::{Admission, LinkState};
+use super::link::LinkState;
+use super::shared::Admission;
 use crate::mesh::edge::workers::{Core, Key, Side, Slot, Timer, Token};
 use crate::mesh::limiter::limited_in;
 use crate::sys::socket;

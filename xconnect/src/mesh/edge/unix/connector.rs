@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::link::LinkShared;
+use super::shared::LinkShared;
 use crate::mesh::edge::workers::{Command, Inbox, Key};
 use crate::mesh::inject::ProviderSocket;
 use crate::mesh::inject::role::{self, Blocking};

@@ -9,14 +9,15 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 
 use super::accept::Listener;
-use super::link::{LinkShared, LinkState, next_number};
+use super::link::LinkState;
+use super::shared::{LinkShared, next_number};
 use crate::graph::{Identity, Limits, SocketType};
 use crate::ids::{ContainerName, LinkId, ServiceName};
 use crate::mesh::edge::workers::{Command, Inbox};
 use crate::mesh::edge::{FdBudget, LinkCounters, Workers};
 use crate::mesh::inject::ProviderSocket;
 use crate::mesh::limiter::limited_in;
-use crate::mesh::offload::KernelPath;
+use crate::mesh::offload::KernelShare;
 use crate::mesh::{Limiter, OwnSockets};
 use crate::sys::scm::Sender;
 use crate::sys::sockctl;
@@ -45,7 +46,7 @@ pub struct EdgeSpec {
     /// The provider promises a plain protocol: no descriptors, no half-close while the other side streams.
     pub plain: bool,
     /// Hands connections to the kernel.
-    pub(crate) kernel: Option<Arc<KernelPath>>,
+    pub(crate) kernel: Option<Arc<KernelShare>>,
 }
 
 /// Where the provider is.

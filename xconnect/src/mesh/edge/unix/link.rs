@@ -1,127 +1,25 @@
 //! A link on its home worker: consumers that wait, and the way to the provider.
 
+mod reach;
+
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use tokio::sync::Notify;
 
+use self::reach::{BackOff, Reached};
 use super::accept::Listener;
 use super::connector::{Connector, Job};
 use super::relay::{Relay, hang_up_only, left_nothing};
-use crate::graph::{Identity, Limits, SocketType};
-use crate::ids::{ContainerName, LinkId, ServiceName};
-use crate::mesh::edge::budget::{ConnectionPermit, LinkShare};
-use crate::mesh::edge::counters::LinkCounters;
+use super::shared::{Admission, LinkShared};
 use crate::mesh::edge::workers::{Core, Key, Side, Slot, Timer, Token};
 use crate::mesh::inject::ProviderSocket;
-use crate::mesh::inject::role::{self, Blocking};
+use crate::mesh::inject::role::Blocking;
 use crate::mesh::limiter::limited_in;
-use crate::mesh::offload::KernelPath;
-use crate::mesh::{Limiter, OwnSockets};
-use crate::sys::scm::Sender;
-
-/// First and longest pause between two tries to reach a provider whose socket is there.
-const BACK_OFF: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(100));
-
-/// What every part of a link knows.
-pub(in crate::mesh::edge) struct LinkShared {
-    /// Never used again in this process.
-    pub(in crate::mesh::edge) number: u64,
-    pub(super) id: LinkId,
-    pub(super) consumer: ContainerName,
-    pub(super) provider: ContainerName,
-    pub(super) service: ServiceName,
-    pub(super) socket_type: SocketType,
-    pub(super) identity: Identity,
-    /// What is sent to the provider says that it is from here: a thread that sends as another user than
-    /// it is shows its real ids, the mesh's own.
-    pub(super) role: Sender,
-    pub(in crate::mesh::edge) limits: Limits,
-    /// The provider promises a plain protocol: no descriptors, no half-close while the other side streams.
-    pub(super) plain: bool,
-    /// Where connections are handed to once they have shown that they last.
-    pub(super) kernel: Option<Arc<KernelPath>>,
-    pub(super) own: Arc<OwnSockets>,
-    pub(super) counters: Arc<LinkCounters>,
-    pub(super) limiter: Arc<Limiter>,
-    pub(super) share: Arc<LinkShare>,
-    pub(super) open: AtomicUsize,
-    /// Notified when `open` falls to 0.
-    pub(super) empty: Notify,
-    pub(super) cut: AtomicBool,
-}
-
-impl LinkShared {
-    /// Whether nothing of this link may go on.
-    pub(in crate::mesh::edge) fn is_cut(&self) -> bool {
-        self.cut.load(Ordering::Acquire)
-    }
-
-    /// Whether its connections may be handed to the kernel.
-    pub(in crate::mesh::edge) fn hands_over(&self) -> bool {
-        self.kernel.is_some()
-    }
-
-    /// What messages about this link are told in. Made anew for each: most links never have one, and a
-    /// span that is kept costs more than all else that is known here.
-    pub(in crate::mesh::edge) fn span(&self) -> tracing::Span {
-        let (consumer, provider) = (self.consumer.as_str(), self.provider.as_str());
-        tracing::info_span!(parent: None, "link", id = %self.id, consumer, provider, service = self.service.as_str())
-    }
-
-    /// Connects to the provider as the role.
-    pub(super) fn connect(&self, provider: &ProviderSocket, blocking: Blocking) -> io::Result<OwnedFd> {
-        self.own.refuse(&provider.inode)?;
-        role::connect(provider.fd.as_fd(), self.socket_type, self.identity, blocking)
-    }
-
-    /// Counts and tells of a connection that could not be made.
-    pub(in crate::mesh::edge) fn failed(&self, what: &'static str, error: &dyn std::error::Error) {
-        self.counters.failed.fetch_add(1, Ordering::Relaxed);
-        limited_in!(warn, &self.span(), self.limiter, what, %error, "{what}");
-    }
-}
-
-/// Proof that a consumer was let in; what it holds is given back when it is dropped.
-pub(super) struct Admission {
-    link: Arc<LinkShared>,
-    number: u64,
-    _permit: ConnectionPermit,
-}
-
-impl Admission {
-    pub(super) fn new(link: &Arc<LinkShared>, permit: ConnectionPermit) -> Self {
-        link.open.fetch_add(1, Ordering::AcqRel);
-        link.counters.open.fetch_add(1, Ordering::Relaxed);
-        let number = link.counters.total.fetch_add(1, Ordering::Relaxed) + 1;
-        Self { link: link.clone(), number, _permit: permit }
-    }
-
-    pub(in crate::mesh::edge) fn link(&self) -> &Arc<LinkShared> {
-        &self.link
-    }
-
-    pub(super) fn share(&self) -> &Arc<LinkShare> {
-        &self.link.share
-    }
-
-    pub(super) fn number(&self) -> u64 {
-        self.number
-    }
-}
-
-impl Drop for Admission {
-    fn drop(&mut self) {
-        self.link.counters.open.fetch_sub(1, Ordering::Relaxed);
-        if self.link.open.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.link.empty.notify_waiters();
-        }
-    }
-}
 
 /// A consumer that was accepted and has no provider yet. Nothing is read from it.
 pub(in crate::mesh::edge) struct HeldConsumer {
@@ -133,59 +31,11 @@ pub(in crate::mesh::edge) struct HeldConsumer {
 impl HeldConsumer {
     /// The number of its link.
     pub(in crate::mesh::edge) fn link_number(&self) -> u64 {
-        self.admission.link.number
+        self.admission.link().number
     }
 
     fn deadline(&self) -> Instant {
-        self.since + self.admission.link.limits.connect_timeout
-    }
-}
-
-/// What came of one try to reach the provider.
-pub(super) enum Reached {
-    Yes(OwnedFd),
-    /// Its backlog is full.
-    Full,
-    /// Nobody listens, or we lack something: try again, after looking for its socket anew where `stale`.
-    NotYet {
-        stale: bool,
-    },
-    /// It will not work.
-    Never(io::Error),
-}
-
-impl From<io::Result<OwnedFd>> for Reached {
-    fn from(result: io::Result<OwnedFd>) -> Self {
-        match result {
-            Ok(socket) => Self::Yes(socket),
-            Err(error) => match (error.kind(), error.raw_os_error()) {
-                (ErrorKind::WouldBlock | ErrorKind::TimedOut, _) => Self::Full,
-                (ErrorKind::ConnectionRefused | ErrorKind::NotFound, _) => Self::NotYet { stale: true },
-                (ErrorKind::Interrupted, _)
-                | (_, Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS)) => {
-                    Self::NotYet { stale: false }
-                }
-                _ => Self::Never(error),
-            },
-        }
-    }
-}
-
-/// The pause before the next try.
-#[derive(Debug, Default)]
-struct BackOff {
-    delay: Duration,
-    until: Option<Instant>,
-}
-
-impl BackOff {
-    fn grow(&mut self, now: Instant) {
-        self.delay = (self.delay * 2).clamp(BACK_OFF.0, BACK_OFF.1);
-        self.until = Some(now + self.delay);
-    }
-
-    fn waits(&self, now: Instant) -> bool {
-        self.until.is_some_and(|until| until > now)
+        self.since + self.admission.link().limits.connect_timeout
     }
 }
 
@@ -431,12 +281,6 @@ impl LinkState {
         self.resume_accepting(core);
         self.advance(core);
     }
-}
-
-/// The number of the next link.
-pub(super) fn next_number() -> u64 {
-    static NUMBER: AtomicU64 = AtomicU64::new(1);
-    NUMBER.fetch_add(1, Ordering::Relaxed)
 }
 
 impl Drop for LinkState {

@@ -1,6 +1,7 @@
 //! The unix edge: bytes, messages and descriptors between two Unix sockets, exactly as on a direct one.
 
 mod accept;
+mod auto;
 mod carry;
 mod connector;
 mod direction;
@@ -9,8 +10,11 @@ mod handed;
 mod link;
 mod look;
 mod probe;
+mod processors;
 mod relay;
 mod scratch;
+mod shared;
+mod stays;
 #[cfg(test)]
 mod tests;
 mod trouble;

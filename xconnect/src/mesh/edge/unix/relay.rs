@@ -1,34 +1,29 @@
 //! One relayed connection: two sockets, a direction each way, driven by readiness.
 
+mod kernel;
+
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::event::epoll::EventFlags;
 
 use super::carry::{Carried, Lane, Moved};
 use super::direction::{Direction, Step};
-use super::handed::{Entered, Handed, NotEntered, Turn};
-use super::link::{Admission, LinkShared};
-use super::look::{self, LOOK};
 use super::scratch::Scratch;
+use super::shared::{Admission, LinkShared};
 use super::trouble::Trouble;
 use crate::mesh::edge::workers::{Clock, LATER, Poller, Side, Token};
 use crate::mesh::limiter::limited_in;
-use crate::mesh::offload::Peers;
 use crate::sys::socket;
+
+pub(in crate::mesh::edge) use kernel::HAND_OVER_AGE;
+use kernel::KernelSide;
 
 /// Steps of one connection before others get their turn.
 const STEPS: usize = 16;
-/// A connection is handed to the kernel at this age, or with so many messages: shorter ones are not worth it.
-pub(in crate::mesh::edge) const HAND_OVER_AGE: Duration = Duration::from_millis(10);
-const HAND_OVER_MESSAGES: u32 = 256;
-/// The longest pause before it is tried again.
-const HAND_OVER_PAUSE: Duration = Duration::from_secs(1);
-/// Connections that lived for longer, once they were accepted, are counted as long ones.
-const LONG: Duration = Duration::from_millis(100);
 
 /// What a connection needs next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,18 +36,6 @@ pub(in crate::mesh::edge) enum Verdict {
     Later,
     /// Nothing: it is over.
     Over,
-}
-
-/// What the kernel path has to do with a connection.
-enum Kernel {
-    /// Nothing.
-    Unused,
-    /// It is handed over once it is old enough and nothing of it is in our memory.
-    Wanted { from: Instant },
-    /// All is ready for it.
-    Prepared(Box<Handed>),
-    /// It is in the kernel's maps.
-    Handed(Box<Handed>),
 }
 
 /// A connection between a consumer and its provider.
@@ -68,15 +51,9 @@ pub(in crate::mesh::edge) struct Relay {
     admission: Admission,
     /// When bytes last moved; kept up where the link has an idle timeout, and in the kernel.
     moved_at: Instant,
-    since: Instant,
-    /// Since when it could have been handed over: its provider has accepted.
-    long_since: Instant,
-    messages: u32,
     /// When the timer for its next turn fires, if there is one.
     retry_at: Option<Instant>,
-    /// The provider has sent something since it was last tried.
-    answered: bool,
-    kernel: Kernel,
+    kernel: KernelSide,
     span: tracing::Span,
 }
 
@@ -85,8 +62,7 @@ impl Relay {
         let link = admission.link();
         let kind = link.socket_type;
         let span = tracing::debug_span!(parent: &link.span(), "connection", number = admission.number());
-        let kernel =
-            if link.kernel.is_some() { Kernel::Wanted { from: now + HAND_OVER_AGE } } else { Kernel::Unused };
+        let kernel = KernelSide::new(link.kernel.as_deref(), now);
         let plain = link.plain;
         if plain {
             for socket in [&consumer, &provider] {
@@ -102,11 +78,7 @@ impl Relay {
             token: None,
             admission,
             moved_at: now,
-            since: now,
-            long_since: now,
-            messages: 0,
             retry_at: None,
-            answered: false,
             kernel,
             span,
         }
@@ -133,11 +105,7 @@ impl Relay {
 
     /// The time that a timer has to be set to for its next turn; `None`: there is one that fires early enough.
     pub(in crate::mesh::edge) fn asks_for_retry(&mut self, now: Instant) -> Option<Instant> {
-        let pause = match &self.kernel {
-            Kernel::Handed(handed) => handed.pause(),
-            _ => LATER,
-        };
-        let at = now + pause;
+        let at = now + self.kernel.handed().map_or(LATER, |handed| handed.pause());
         if self.retry_at.is_some_and(|set| set <= at) {
             return None;
         }
@@ -150,14 +118,9 @@ impl Relay {
         self.retry_at.take_if(|at| *at <= now).is_some()
     }
 
-    /// Whether it may be handed to the kernel later.
-    pub(in crate::mesh::edge) fn wants_kernel(&self) -> bool {
-        matches!(self.kernel, Kernel::Wanted { .. } | Kernel::Prepared(_))
-    }
-
     /// Takes an event on one socket.
     pub(in crate::mesh::edge) fn event(&mut self, side: Side, flags: EventFlags) {
-        if let Kernel::Handed(handed) = &mut self.kernel {
+        if let Some(handed) = self.kernel.handed() {
             handed.event(side, flags, &self.sockets);
             return;
         }
@@ -188,8 +151,9 @@ impl Relay {
         scratch: &mut Scratch,
         clock: &Clock,
     ) -> Verdict {
-        if let Kernel::Handed(_) = self.kernel {
-            return self.run_handed(poller, scratch, clock);
+        if let Some(handed) = self.kernel.handed() {
+            let turn = handed.run(&self.sockets, scratch, clock.now(), poller, self.token);
+            return self.verdict_of(turn);
         }
         let mut later = false;
         let mut steps = 0;
@@ -217,145 +181,6 @@ impl Relay {
             return Verdict::Over;
         }
         self.rest(poller, if later { Verdict::Later } else { Verdict::Idle })
-    }
-
-    fn run_handed(&mut self, poller: &Poller, scratch: &mut Scratch, clock: &Clock) -> Verdict {
-        let Kernel::Handed(handed) = &mut self.kernel else { return Verdict::Idle };
-        match handed.run(&self.sockets, scratch, clock.now(), poller, self.token) {
-            Turn::Idle => Verdict::Idle,
-            Turn::Again => Verdict::Again,
-            Turn::Later => Verdict::Later,
-            Turn::Over => Verdict::Over,
-            Turn::Broken(trouble) => self.cut(&trouble),
-        }
-    }
-
-    /// Hands the connection to the kernel if it is time and nothing of it is in our memory. True: it was;
-    /// it needs a turn.
-    ///
-    /// # Errors
-    /// It had to be cut.
-    pub(in crate::mesh::edge) fn hand_over(
-        &mut self,
-        poller: &Poller,
-        peers: &mut Peers,
-        clock: &Clock,
-    ) -> Result<bool, Verdict> {
-        let Some(token) = self.token else { return Ok(false) };
-        if self.lanes.iter().any(|lane| lane.urgent) {
-            // An out-of-band byte that was taken lies in the queue still: the verdict would find it there.
-            self.kernel = Kernel::Unused;
-            return Ok(false);
-        }
-        // A socket buffer that was half read would be taken whole by the kernel.
-        if !self.directions.iter().all(Direction::is_clear) || !self.lanes.iter().all(|lane| lane.at_boundary)
-        {
-            return Ok(false);
-        }
-        if let Kernel::Wanted { from } = self.kernel {
-            let now = clock.now();
-            // Who has sent something has accepted.
-            let accepted = self.answered && now >= self.since + HAND_OVER_AGE;
-            let soon =
-                self.since + HAND_OVER_PAUSE > now && (self.messages >= HAND_OVER_MESSAGES || accepted);
-            if now < from && !soon {
-                return Ok(false);
-            }
-            (self.messages, self.answered) = (0, false);
-            self.kernel = self.prepare(peers, now);
-            if matches!(self.kernel, Kernel::Prepared(_)) {
-                self.lanes.iter_mut().for_each(|lane| lane.whole = true);
-            } else {
-                self.long_since = now;
-            }
-        }
-        let Kernel::Prepared(handed) = &mut self.kernel else { return Ok(false) };
-        let mut refused = None;
-        match handed.enter(&self.sockets, clock.now()) {
-            Entered::NotNow => return Ok(false),
-            Entered::Whole => {}
-            Entered::InPart(why) => refused = Some(Trouble::HandOver(why)),
-        }
-        if let Err(error) = handed.register(&self.sockets, poller, token) {
-            return Err(self.cut(&Trouble::Write(error)));
-        }
-        if let Kernel::Prepared(handed) = std::mem::replace(&mut self.kernel, Kernel::Unused) {
-            self.kernel = Kernel::Handed(handed);
-        }
-        if let Some(trouble) = refused {
-            self.stays(&trouble);
-        }
-        Ok(true)
-    }
-
-    fn prepare(&self, peers: &mut Peers, now: Instant) -> Kernel {
-        let link = self.admission.link();
-        let Some(kernel) = &link.kernel else { return Kernel::Unused };
-        match Handed::prepare(kernel, &self.sockets, link.role, peers, now) {
-            Ok(handed) => Kernel::Prepared(Box::new(handed)),
-            // It has not been accepted yet: the older the connection, the less often that is looked at.
-            Err(NotEntered::NoPeer) => {
-                Kernel::Wanted { from: now + ((now - self.since) / 4).clamp(HAND_OVER_AGE, HAND_OVER_PAUSE) }
-            }
-            Err(error) => {
-                self.stays(&Trouble::HandOver(error));
-                Kernel::Wanted { from: now + HAND_OVER_PAUSE }
-            }
-        }
-    }
-
-    fn cut(&self, trouble: &Trouble) -> Verdict {
-        add(&self.link().counters.kernel_cut, 1);
-        self.give_up(trouble);
-        Verdict::Over
-    }
-
-    /// When it may be handed to the kernel, should nothing happen until then.
-    pub(in crate::mesh::edge) fn hand_over_at(&self) -> Option<Instant> {
-        match self.kernel {
-            Kernel::Wanted { from } => Some(from),
-            _ => None,
-        }
-    }
-
-    /// The regular look at a connection in the kernel: counters, and what no event tells of. True: it needs
-    /// a turn. With the pause before the next one.
-    pub(in crate::mesh::edge) fn look(&mut self, clock: &Clock) -> (bool, Duration) {
-        let now = clock.now();
-        let Kernel::Handed(handed) = &mut self.kernel else { return (false, LOOK) };
-        let turn = handed.look(&self.sockets, now);
-        self.collect(now);
-        (turn, if turn { LOOK } else { look::pause(now - self.moved_at) })
-    }
-
-    /// Adds what has moved to the link's counters.
-    pub(in crate::mesh::edge) fn collect(&mut self, now: Instant) {
-        let Kernel::Handed(handed) = &mut self.kernel else { return };
-        let news = handed.news();
-        let counters = &self.admission.link().counters;
-        let bytes = [&counters.bytes_to_provider, &counters.bytes_to_consumer];
-        let messages = [&counters.messages_to_provider, &counters.messages_to_consumer];
-        counters.kernel_errors.fetch_add(news.errors, Ordering::Relaxed);
-        for direction in [0, 1] {
-            let ((kernel_bytes, kernel_messages), (user_bytes, user_messages)) =
-                (news.kernel[direction], news.user[direction]);
-            counters.kernel_bytes.fetch_add(kernel_bytes, Ordering::Relaxed);
-            counters.kernel_messages.fetch_add(kernel_messages, Ordering::Relaxed);
-            bytes[direction].fetch_add(kernel_bytes + user_bytes, Ordering::Relaxed);
-            messages[direction].fetch_add(kernel_messages + user_messages, Ordering::Relaxed);
-            if kernel_messages + user_messages > 0 {
-                self.moved_at = now;
-            }
-        }
-    }
-
-    /// Says that the connection stays in user space though its link asks for the kernel.
-    fn stays(&self, trouble: &Trouble) {
-        let cause = std::error::Error::source(trouble).map(ToString::to_string);
-        self.span.in_scope(|| {
-            let link = self.link();
-            limited_in!(info, &link.span(), link.limiter, "stays", cause, "a connection stays in user space");
-        });
     }
 
     fn rest(&mut self, poller: &Poller, verdict: Verdict) -> Verdict {
@@ -433,8 +258,7 @@ impl Relay {
         if step == Step::Flush {
             return;
         }
-        self.messages = self.messages.saturating_add(1);
-        self.answered |= source == Side::Provider as usize;
+        self.kernel.saw(if source == 0 { Side::Consumer } else { Side::Provider }, moved.bytes);
         let counters = &self.admission.link().counters;
         let (bytes, messages) = match source {
             0 => (&counters.bytes_to_provider, &counters.messages_to_provider),
@@ -454,20 +278,6 @@ impl Relay {
             let link = self.link();
             limited_in!(warn, &link.span(), link.limiter, "closed", cause, "closed a connection: {trouble}");
         });
-    }
-}
-
-impl Drop for Relay {
-    fn drop(&mut self) {
-        let now = Instant::now();
-        self.collect(now);
-        let counters = &self.admission.link().counters;
-        if now - self.long_since >= LONG {
-            add(&counters.long_flows, 2);
-            if let Kernel::Handed(handed) = &self.kernel {
-                counters.long_flows_kernel.fetch_add(handed.reached_kernel(), Ordering::Relaxed);
-            }
-        }
     }
 }
 

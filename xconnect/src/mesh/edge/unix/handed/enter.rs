@@ -2,15 +2,15 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
 use std::time::Instant;
 
 use rustix::event::epoll::EventFlags;
 use xconnect_common::Flow as Entry;
 
 use super::flow::Flow;
-use super::{BUFFERS, Handed, PAUSE};
-use crate::mesh::offload::{Gate, KernelPath, Peers};
+use super::{Buffers, Handed, PAUSE};
+use crate::mesh::edge::LinkShare;
+use crate::mesh::offload::{Gates, KernelShare, Peers};
 use crate::sys::scm::Sender;
 use crate::sys::socket;
 
@@ -21,8 +21,14 @@ const TRIES: u32 = 32;
 #[derive(Debug, thiserror::Error)]
 pub(in crate::mesh::edge::unix) enum NotEntered {
     /// All gates are in use.
-    #[error("as many flows are in the kernel as it has room for (--kernel-flows)")]
+    #[error("as many flows are in the kernel as the link may have (--kernel-flows)")]
     Full,
+    /// The hold pair would be too much.
+    #[error("the other links need the descriptors that are left")]
+    Descriptors,
+    /// Not even the first size fits.
+    #[error("as much memory is given to send buffers as the link may have (--kernel-send-buffers)")]
+    SendBuffers,
     /// Who is at the other end cannot be told.
     #[error("cannot find the peer's socket")]
     Peer(#[source] io::Error),
@@ -54,7 +60,8 @@ pub(in crate::mesh::edge::unix) enum Entered {
 impl Handed {
     /// Prepares all that takes time, so that little can arrive while the connection enters the maps.
     pub(in crate::mesh::edge::unix) fn prepare(
-        kernel: &Arc<KernelPath>,
+        kernel: &KernelShare,
+        descriptors: &LinkShare,
         sockets: &[OwnedFd; 2],
         role: Sender,
         peers: &mut Peers,
@@ -65,38 +72,36 @@ impl Handed {
         for (sender, fd) in senders.iter_mut().zip(fds) {
             *sender = peers.cookie_of_peer(fd).map_err(NotEntered::Peer)?.ok_or(NotEntered::NoPeer)?;
         }
-        let gates = match (Gate::take(kernel), Gate::take(kernel)) {
-            (Some(to_provider), Some(to_consumer)) => [to_provider, to_consumer],
-            _ => return Err(NotEntered::Full),
-        };
+        let Gates { gates, taken } = kernel.gates().ok_or(NotEntered::Full)?;
         let slots = [gates[0].slot(), gates[1].slot()];
+        let hold_permit = descriptors.hold_pair().ok_or(NotEntered::Descriptors)?;
         let hold = pair().map_err(NotEntered::Pair)?;
+        let buffers = Buffers::first(kernel.buffers(), fds, [hold[0].as_fd(), hold[1].as_fd()], now)
+            .ok_or(NotEntered::SendBuffers)?;
         let cookie = |fd: BorrowedFd<'_>| socket::cookie(fd).map_err(NotEntered::Map);
         let cookies = [cookie(fds[0])?, cookie(fds[1])?];
         let holds = [cookie(hold[0].as_fd())?, cookie(hold[1].as_fd())?];
         let [to_provider, to_consumer] = gates;
         // From here on dropping it takes out what was put in.
         let mut handed = Self {
-            kernel: kernel.clone(),
+            kernel: kernel.path().clone(),
             flows: [Flow::new(to_provider, Some(role), now), Flow::new(to_consumer, None, now)],
             hold,
             senders,
             sockets: cookies,
             watched: [EventFlags::empty(); 2],
-            buffers: [BUFFERS.0; 2],
-            pace: [0; 2],
+            buffers,
             looked: now,
             tries: 0,
             entered: false,
             pause: PAUSE,
+            _flows: taken,
+            _hold_permit: hold_permit,
         };
         handed.fill(fds, holds, slots).map_err(NotEntered::Map)?;
         for side in [0, 1] {
-            // Without the privilege the system's limit holds: slower, not wrong.
-            let _ = socket::grow_send_buffer(fds[side], BUFFERS.0);
-            let _ = socket::grow_send_buffer(handed.hold[side].as_fd(), BUFFERS.0);
             handed.flows[side].gate.arm();
-            if kernel.features().traced
+            if handed.kernel.features().traced
                 && handed.flows[1 - side].gate.look_for_credentials(fds[side]).map_err(NotEntered::Peer)?
             {
                 return Err(NotEntered::Credentials);

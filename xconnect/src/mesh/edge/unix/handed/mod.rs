@@ -1,12 +1,13 @@
 //! A connection that is in the kernel's maps: two flows, a hold pair, and what takes them out again.
 
+mod buffers;
 mod enter;
 mod event;
 mod flow;
 #[cfg(test)]
 mod tests;
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,22 +15,19 @@ use rustix::event::epoll::EventFlags;
 
 use super::scratch::Scratch;
 use super::trouble::Trouble;
+use crate::mesh::edge::ConnectionPermit;
 use crate::mesh::edge::workers::{Poller, Side, Token};
 use crate::mesh::offload::KernelPath;
+use crate::mesh::pool::Taken;
 use crate::sys::socket;
 
+use buffers::{Buffers, Pace};
 pub(super) use enter::{Entered, NotEntered};
 use event::Told;
 use flow::{Flow, Io, LONG_PAUSE, PAUSE, Progress};
 
 /// Steps of one flow before others get their turn.
 const STEPS: usize = 64;
-/// A send buffer's size at first, and the most that one grows to, in bytes as the kernel counts them.
-const BUFFERS: (usize, usize) = (1024 * 1024, 8 * 1024 * 1024);
-/// By how much one grows at a look: what passes is bounded by the buffer itself, so that it does not tell how
-/// much is needed.
-const GROWTH: usize = 4;
-
 /// How a turn ended.
 #[derive(Debug)]
 pub(super) enum Turn {
@@ -54,6 +52,8 @@ pub(super) struct News {
     pub(super) user: [(u64, u64); 2],
     /// Bytes that the kernel could not forward.
     pub(super) errors: u64,
+    /// How often a send buffer could not grow.
+    pub(super) growth_refused: u64,
 }
 
 /// A connection in the maps.
@@ -68,15 +68,16 @@ pub(super) struct Handed {
     sockets: [u64; 2],
     /// What epoll watches the consumer's and the provider's socket for.
     watched: [EventFlags; 2],
-    /// Send buffers' sizes, by the socket.
-    buffers: [usize; 2],
-    pace: [u64; 2],
+    buffers: Buffers,
     looked: Instant,
     tries: u32,
     /// It was tried to put the sources into the map.
     entered: bool,
     /// How long a turn that is put off waits.
     pause: Duration,
+    /// What it takes of its link's shares: flows, and the hold pair's descriptors.
+    _flows: Taken,
+    _hold_permit: ConnectionPermit,
 }
 
 impl Handed {
@@ -227,13 +228,18 @@ impl Handed {
 
     /// What was moved since the last call.
     pub(super) fn news(&mut self) -> News {
-        let mut news = News::default();
+        let mut news = News { growth_refused: self.buffers.refused(), ..News::default() };
         for (index, flow) in self.flows.iter_mut().enumerate() {
             news.kernel[index] = flow.count();
             news.user[index] = std::mem::take(&mut flow.moved);
             news.errors += flow.count_errors();
         }
         news
+    }
+
+    /// Bytes that the send buffers may hold.
+    pub(super) fn send_buffers(&self) -> usize {
+        self.buffers.bytes()
     }
 
     /// Flows that the kernel has forwarded for.
@@ -252,27 +258,12 @@ impl Handed {
             turn |= self.flows[source].broken_promise().is_some();
             turn |= self.enter_again(sockets[source].as_fd(), source);
             turn |= self.flows[source].prove(&self.kernel, self.sockets[1 - source], now);
-            self.fit_buffer(sockets[1 - source].as_fd(), source, now);
+            let flow = &self.flows[source];
+            let (moved, in_kernel) = (flow.gate.redirected(), flow.in_kernel());
+            let pace = Pace { moved, in_kernel, elapsed: now.duration_since(self.looked), now };
+            self.buffers.look(source, sockets[1 - source].as_fd(), pace);
         }
         self.looked = now;
         turn
-    }
-
-    /// The kernel's worker waits for a tick once a sink's buffer is half full (net/core/skmsg.c,
-    /// `sk_psock_backlog`), so that less than half a buffer goes through in a tick.
-    fn fit_buffer(&mut self, sink: BorrowedFd<'_>, source: usize, now: Instant) {
-        let flow = &self.flows[source];
-        let moved = flow.gate.redirected();
-        let bytes = moved.saturating_sub(self.pace[source]);
-        self.pace[source] = moved;
-        let elapsed = now.duration_since(self.looked).as_micros().max(1) as u64;
-        let buffer = self.buffers[1 - source];
-        // A tick is at most 10 ms (HZ = 100).
-        let bound = buffer as u64 / 2 * elapsed / 10_000;
-        if flow.in_kernel() && bytes > bound / 2 && buffer < BUFFERS.1 {
-            self.buffers[1 - source] = (buffer * GROWTH).min(BUFFERS.1);
-            // Without the privilege the system's limit holds: slower, not wrong.
-            let _ = socket::grow_send_buffer(sink, self.buffers[1 - source]);
-        }
     }
 }

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 use crate::graph::{Identity, Limits, SocketType};
 use crate::ids::{ContainerName, InsidePath, LinkKey, ServiceName};
-use crate::mesh::edge::unix::link::{Admission, LinkShared};
+use crate::mesh::edge::unix::shared::{Admission, LinkShared};
 use crate::mesh::edge::unix::{FdSearch, Relay, Scratch, Verdict};
 use crate::mesh::edge::workers::{Clock, Poller, Side};
 use crate::mesh::edge::{FdBudget, LinkCounters};

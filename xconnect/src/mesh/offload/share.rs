@@ -1,0 +1,122 @@
+//! How links share the path through the kernel: flows, and the memory of send buffers.
+
+use std::sync::Arc;
+
+use super::{Gate, KernelOptions, KernelPath};
+use crate::graph::Forward;
+use crate::mesh::pool::{Pool, Share, Taken};
+
+/// The send buffers' part of the machine's memory where the operator names no number, and the most that this
+/// comes to, in bytes.
+const PART: usize = 4;
+const MOST: usize = 2 << 30;
+
+/// What all links share.
+#[derive(Debug)]
+pub(in crate::mesh) struct Limits {
+    flows: Arc<Pool>,
+    buffers: Arc<Pool>,
+}
+
+/// What one link may have of it.
+#[derive(Debug)]
+pub(crate) struct KernelShare {
+    path: Arc<KernelPath>,
+    /// The mesh picks the path of each connection (`"forward": "auto"`).
+    picks: bool,
+    flows: Arc<Share>,
+    buffers: Arc<Share>,
+}
+
+/// Two flows' gates: both directions of a connection.
+pub(in crate::mesh) struct Gates {
+    pub(in crate::mesh) gates: [Gate; 2],
+    pub(in crate::mesh) taken: Taken,
+}
+
+impl Limits {
+    pub(super) fn new(options: &KernelOptions) -> Self {
+        let bytes = options.send_buffers.map_or_else(by_memory, |mib| (mib as usize).saturating_mul(1 << 20));
+        Self { flows: Pool::new(options.flows as usize), buffers: Pool::new(bytes) }
+    }
+
+    pub(super) fn share(&self, path: &Arc<KernelPath>, forward: Forward) -> KernelShare {
+        KernelShare {
+            path: path.clone(),
+            picks: forward == Forward::Auto,
+            flows: self.flows.share(),
+            buffers: self.buffers.share(),
+        }
+    }
+
+    /// Flows in the kernel.
+    pub(in crate::mesh) fn flows_used(&self) -> usize {
+        self.flows.used()
+    }
+
+    /// Bytes that the send buffers may hold, of connections that are in the kernel.
+    pub(in crate::mesh) fn buffers_used(&self) -> usize {
+        self.buffers.used()
+    }
+
+    /// Bytes that they may hold at most.
+    pub(in crate::mesh) fn buffers_limit(&self) -> usize {
+        self.buffers.capacity()
+    }
+}
+
+impl KernelShare {
+    pub(in crate::mesh) fn path(&self) -> &Arc<KernelPath> {
+        &self.path
+    }
+
+    /// Whether each connection's path is picked by what is seen of it.
+    pub(in crate::mesh) fn picks(&self) -> bool {
+        self.picks
+    }
+
+    /// Room for bytes in send buffers.
+    pub(in crate::mesh) fn buffers(&self) -> &Arc<Share> {
+        &self.buffers
+    }
+
+    /// A connection's gates; `None`: that would be more than a fair share, or all rest.
+    pub(in crate::mesh) fn gates(&self) -> Option<Gates> {
+        let taken = self.flows.take(2)?;
+        Some(Gates { gates: [Gate::take(&self.path)?, Gate::take(&self.path)?], taken })
+    }
+}
+
+/// The default: a part of the machine's memory, as it was when the mesh started.
+fn by_memory() -> usize {
+    let info = rustix::system::sysinfo();
+    let memory = usize::try_from(info.totalram).unwrap_or(usize::MAX);
+    (memory.saturating_mul(info.mem_unit as usize) / PART).min(MOST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(send_buffers: Option<u32>) -> Limits {
+        Limits::new(&KernelOptions { object: None, flows: 8, send_buffers })
+    }
+
+    #[test]
+    fn the_budget_is_what_was_asked_for_or_a_part_of_the_memory() {
+        assert_eq!(limits(Some(3)).buffers_limit(), 3 << 20);
+        assert_eq!(limits(Some(0)).buffers_limit(), 0);
+        let usual = limits(None).buffers_limit();
+        assert!(usual > 0 && usual <= MOST, "{usual}");
+    }
+
+    #[test]
+    fn one_link_cannot_take_all_flows() {
+        let limits = limits(None);
+        let (one, other) = (limits.flows.share(), limits.flows.share());
+        let held = [one.take(2), one.take(2)];
+        assert!(held.iter().all(Option::is_some) && one.take(2).is_none());
+        assert!(other.take(2).is_some());
+        assert_eq!(limits.flows_used(), 4);
+    }
+}
