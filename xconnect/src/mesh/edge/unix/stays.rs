@@ -28,10 +28,9 @@ impl Stays {
             NotEntered::Full => Some(Self::Flows),
             NotEntered::SendBuffers => Some(Self::SendBuffers),
             NotEntered::Descriptors => Some(Self::Descriptors),
-            NotEntered::Credentials
-            | NotEntered::Peer(_)
-            | NotEntered::Map(_)
-            | NotEntered::Pair(_) => Some(Self::Refused),
+            NotEntered::Credentials | NotEntered::Peer(_) | NotEntered::Map(_) | NotEntered::Pair(_) => {
+                Some(Self::Refused)
+            }
         }
     }
 

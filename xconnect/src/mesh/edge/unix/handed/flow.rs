@@ -1,34 +1,26 @@
 //! One direction of a connection that is in the kernel's maps: what is done next. docs/decisions/0008
 //! has the why.
 
+mod relay;
+mod settle;
+mod stop;
 mod untraced;
 
-use std::io::ErrorKind;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-use super::super::carry::is_shortage;
 use super::super::scratch::Scratch;
 use super::super::trouble::Trouble;
-use super::event::is_refusal;
 use crate::mesh::offload::{Gate, KernelPath};
-use crate::sys::scm::{self, Sender};
+use crate::sys::scm::Sender;
 use crate::sys::socket;
+use settle::settling_pause;
+use stop::failure;
 use untraced::{Fence, Unsure};
 
-/// For so long after the last byte was delivered a sink that has left the map may still deliver.
-const SETTLING: Duration = Duration::from_millis(50);
-/// So many reads may find nothing although bytes wait.
-const BARREN: u32 = 50;
-/// For so long the hold pair may owe us bytes.
-const OWED: Duration = Duration::from_secs(5);
-/// For so long a thread of the sender may be in the middle of a message while we want to read.
-const LOCKED_OUT: Duration = Duration::from_secs(1);
 /// How long a turn that no event tells of is put off, and at most where it is put off again and again.
 pub(super) const PAUSE: Duration = Duration::from_millis(2);
 pub(super) const LONG_PAUSE: Duration = Duration::from_millis(50);
-/// How often it is looked at once whether everything was sent, before a timer is set.
-const LOOKS: u32 = 16;
 
 /// Where a flow is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -313,65 +305,6 @@ impl Flow {
         }
     }
 
-    /// What the programs have seen that cannot be mended.
-    pub(super) fn broken_promise(&self) -> Option<Trouble> {
-        if self.gate.stranded() > 0 {
-            Some(Trouble::Stranded)
-        } else if self.gate.has_lost_urgent() {
-            Some(Trouble::Urgent)
-        } else if self.gate.was_unhashed_under_way() {
-            Some(Trouble::LostAtShutdown)
-        } else if self.gate.asks_for_credentials() {
-            Some(Trouble::Credentials)
-        } else {
-            None
-        }
-    }
-
-    /// Order is not certain. Where the receiver is gone that is of no matter, and its cause: the kernel refuses
-    /// what is redirected to it, so that the sender's thread does not come to give its lock back.
-    fn overtaken(&mut self, io: &Io<'_>) -> Progress {
-        if socket::is_gone(io.sink) {
-            self.sink_gone = true;
-            return Progress::Stepped;
-        }
-        if let Some(progress) = self.worker_failed(io) {
-            return progress;
-        }
-        if self.sink_left {
-            return Progress::Broken(Trouble::LostAtHalfClose);
-        }
-        tracing::debug!(state = ?self.state, gate = ?*self.gate, read = self.read, "order is not certain");
-        Progress::Broken(Trouble::Overtaken)
-    }
-
-    /// Whether the kernel's worker has given up on the sink, of which the event may still be on its way here.
-    fn worker_failed(&mut self, io: &Io<'_>) -> Option<Progress> {
-        match socket::take_error(io.sink)? {
-            error if is_refusal(error) => {
-                self.sink_gone = true;
-                Some(Progress::Stepped)
-            }
-            error => Some(Progress::Broken(failure(error))),
-        }
-    }
-
-    /// Nobody takes anything any more. The source is told once it is no flow's sink any more (`tells_source`):
-    /// shutting it down looks the same as a half-close of its peer, which would be a loss there.
-    fn forget(&mut self, io: &Io<'_>) {
-        self.held = Vec::new();
-        self.held_from = 0;
-        self.full = false;
-        if self.state == State::Kernel {
-            self.leave(io.now);
-        }
-        if let State::Settling { .. } = self.state {
-            self.redirected = self.redirected.saturating_sub(self.gate.fallen() - self.fallen);
-        }
-        self.state = State::Over;
-        self.tells_source = true;
-    }
-
     /// Whether the source is still to be told that nothing is taken any more; once.
     pub(super) fn tells_source(&mut self) -> bool {
         std::mem::take(&mut self.tells_source)
@@ -392,248 +325,5 @@ impl Flow {
         }
         self.leave(io.now);
         Progress::Stepped
-    }
-
-    /// Back to hold mode. Before anything else is sent on the sink, what was redirected has to be.
-    fn leave(&mut self, now: Instant) {
-        self.messages.0 += self.gate.messages() - self.messages.1;
-        self.stint = self.gate.hold();
-        self.redirected += self.stint;
-        self.read = 0;
-        self.looks = 0;
-        self.state = State::Settling { delivered: self.gate.delivered(), since: now };
-    }
-
-    fn settle(&mut self, delivered: u64, since: Instant, io: &mut Io<'_>) -> Progress {
-        let fallen = self.gate.fallen() - self.fallen;
-        let due = self.redirected.saturating_sub(fallen);
-        let (settled, present) = if io.kernel.features().traced {
-            let present = self.gate.delivered();
-            (present.saturating_sub(self.sent) == due, present)
-        } else {
-            match self.fenced(fallen, io) {
-                Ok(fenced) => (fenced, delivered),
-                Err(error) => return Progress::Broken(Trouble::Read(error)),
-            }
-        };
-        if settled {
-            self.redirected = due;
-            match (self.source_ended, self.sink_left) {
-                (true, _) => self.drain(),
-                (false, true) => self.state = State::Tail,
-                (false, false) => self.state = State::Hold,
-            }
-            return Progress::Stepped;
-        }
-        if present != delivered {
-            self.state = State::Settling { delivered: present, since: io.now };
-        } else if self.sink_left && io.now.duration_since(since) >= SETTLING {
-            return self.worker_failed(io).unwrap_or(Progress::Broken(Trouble::LostAtHalfClose));
-        }
-        self.looks += 1;
-        // The kernel's worker needs some microseconds.
-        if self.looks <= LOOKS { Progress::Again } else { Progress::Later }
-    }
-
-    /// The source has ended: quiet counts from here.
-    fn drain(&mut self) {
-        self.state = State::Draining;
-        self.quiet = None;
-    }
-
-    /// Forwards what is held, then looks at the source's queue.
-    fn relay(&mut self, io: &mut Io<'_>) -> Progress {
-        if self.unsure.is_some() {
-            // What is held now is younger, or it cannot be ordered.
-            return self.read_unlocked(0, io);
-        }
-        match socket::receive_plain(io.hold, &mut io.scratch.buffer) {
-            // The pair is our own: no end comes.
-            Ok(len) => {
-                self.read += len as u64;
-                return self.forward(len, io);
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            Err(error) if error.kind() == ErrorKind::Interrupted => return Progress::Stepped,
-            Err(error) => return Progress::Broken(Trouble::Read(error)),
-        }
-        if self.read < self.held_total() {
-            // On its way to the hold pair, which will tell. If it does not, the kernel could not send.
-            let since = *self.owed.get_or_insert(io.now);
-            let late = io.now.duration_since(since) >= OWED;
-            return if late { Progress::Broken(Trouble::Stranded) } else { Progress::Later };
-        }
-        self.owed = None;
-        if self.source_ended && self.state != State::Draining {
-            self.drain();
-        } else if self.state == State::Hold && self.sink_left {
-            self.state = State::Tail;
-        }
-        let waiting = match socket::waiting(io.source) {
-            Ok(waiting) => waiting,
-            Err(error) => return Progress::Broken(Trouble::Read(error)),
-        };
-        match (waiting, self.state) {
-            (0, State::Hold) if self.outside => Progress::Waits,
-            (0, State::Hold) => self.redirect(),
-            (0, State::Tail) => Progress::Waits,
-            // The end's last look, too, is one that no thread of the sender can get ahead of.
-            (waiting, _) if io.kernel.features().traced => self.read_locked(waiting, io),
-            (waiting, _) => self.read_unlocked(waiting, io),
-        }
-    }
-
-    /// Everything up to here is on the sink, and nothing waits: the kernel goes on from here.
-    fn redirect(&mut self) -> Progress {
-        let fallen = self.gate.fallen();
-        let messages = self.gate.messages();
-        if self.gate.redirect(self.read - (fallen - self.fallen)) {
-            self.state = State::Kernel;
-            (self.read, self.fallen, self.messages.1, self.proven) = (0, fallen, messages, 0);
-            self.reached_kernel = true;
-            // The bytes are counted from 0: what was seen of them is of no use.
-            self.steady.0 = u64::MAX;
-        }
-        Progress::Stepped
-    }
-
-    /// Reads the source with the sender's threads locked out: what was on its queue before the verdict had it
-    /// (every arrival takes one from it, so these stay), or the rest after the end.
-    fn read_locked(&mut self, waiting: usize, io: &mut Io<'_>) -> Progress {
-        // All of it at once: a buffer that is half read would be taken whole by the verdict.
-        io.scratch.fit(waiting);
-        let Some(turn) = self.gate.lock() else { return self.locked_out(io.now) };
-        let waiting = socket::waiting(io.source).unwrap_or(usize::MAX);
-        let unchanged = self.read == self.held_total() && waiting <= io.scratch.buffer.len();
-        let read = if unchanged && waiting > 0 {
-            socket::receive_plain(io.source, &mut io.scratch.buffer[..waiting])
-        } else {
-            Ok(0)
-        };
-        // A read has given it back already, before it could wake up the sender on our processor.
-        drop(turn);
-        self.locked_out = None;
-        if self.gate.overlaps() > 0 {
-            return self.overtaken(io);
-        }
-        // Whoever had the lock before us has told by now.
-        if let Some(trouble) = self.broken_promise() {
-            return Progress::Broken(trouble);
-        }
-        match read {
-            Ok(0) if unchanged && self.state == State::Draining => self.end(io),
-            Ok(0) => Progress::Stepped,
-            Ok(len) => {
-                self.barren = 0;
-                self.forward(len, io)
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                // An out-of-band byte is counted, but not read.
-                self.barren += 1;
-                if self.barren < BARREN { Progress::Later } else { Progress::Broken(Trouble::Urgent) }
-            }
-            Err(error) if error.kind() == ErrorKind::Interrupted => Progress::Stepped,
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => {
-                self.source_ended = true;
-                Progress::Stepped
-            }
-            Err(error) => Progress::Broken(Trouble::Read(error)),
-        }
-    }
-
-    /// A thread of the sender has the lock: for longer than an instant only where it waits in the middle of a
-    /// message. Not for ever.
-    fn locked_out(&mut self, now: Instant) -> Progress {
-        let since = *self.locked_out.get_or_insert(now);
-        if now.duration_since(since) < LOCKED_OUT {
-            Progress::Later
-        } else {
-            Progress::Broken(Trouble::LockedOut)
-        }
-    }
-
-    /// Tells the receiver that everything has come.
-    fn end(&mut self, io: &Io<'_>) -> Progress {
-        socket::end_sending(io.sink);
-        self.state = State::Over;
-        Progress::Stepped
-    }
-
-    /// Sends what was read; what the sink does not take is kept.
-    fn forward(&mut self, len: usize, io: &mut Io<'_>) -> Progress {
-        if self.gate.overlaps() > 0 {
-            return self.overtaken(io);
-        }
-        self.moved.0 += len as u64;
-        self.moved.1 += 1;
-        let sent = match scm::send(io.sink, &io.scratch.buffer[..len], &[], self.sender) {
-            Ok(sent) => Ok(sent),
-            Err(error) => self.refused(error).map(|()| 0),
-        };
-        let taken = *sent.as_ref().unwrap_or(&0);
-        self.sent += taken as u64;
-        if taken < len && !self.sink_gone {
-            self.held = io.scratch.copy_of(taken, len);
-            self.held_from = 0;
-            self.full = sent.is_ok();
-        }
-        sent.map_or_else(|progress| progress, |_| Progress::Stepped)
-    }
-
-    fn flush(&mut self, io: &mut Io<'_>) -> Progress {
-        match scm::send(io.sink, &self.held[self.held_from..], &[], self.sender) {
-            Ok(sent) => {
-                self.sent += sent as u64;
-                self.held_from += sent;
-                if self.held_from == self.held.len() {
-                    io.scratch.recycle(std::mem::take(&mut self.held));
-                    self.held_from = 0;
-                } else {
-                    self.full = true;
-                }
-                Progress::Stepped
-            }
-            Err(error) => match self.refused(error) {
-                Ok(()) => {
-                    self.full = true;
-                    Progress::Stepped
-                }
-                Err(progress) => progress,
-            },
-        }
-    }
-
-    /// `Ok`: nothing was sent, because there is no room or nobody.
-    fn refused(&mut self, error: std::io::Error) -> Result<(), Progress> {
-        match error.kind() {
-            ErrorKind::WouldBlock | ErrorKind::Interrupted => Ok(()),
-            ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::NotConnected => {
-                self.sink_gone = true;
-                Ok(())
-            }
-            _ if is_shortage(&error) => Err(Progress::Later),
-            _ => Err(Progress::Broken(Trouble::Write(error))),
-        }
-    }
-}
-
-/// What a worker of the kernel's that has given up means.
-fn failure(error: i32) -> Trouble {
-    Trouble::KernelFailed(std::io::Error::from_raw_os_error(error))
-}
-
-fn settling_pause(looks: u32) -> Duration {
-    PAUSE.saturating_mul(1 << looks.saturating_sub(LOOKS + 1).min(16)).min(LONG_PAUSE)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_slow_receiver_is_looked_at_less_and_less_often() {
-        let pauses: Vec<_> = (LOOKS + 1..LOOKS + 8).map(settling_pause).map(|it| it.as_millis()).collect();
-        assert_eq!(pauses, [2, 4, 8, 16, 32, 50, 50]);
-        assert_eq!(settling_pause(u32::MAX), LONG_PAUSE);
     }
 }
