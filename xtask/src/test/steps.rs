@@ -12,7 +12,7 @@ use super::tally::{Tally, copy};
 use crate::cmd::Cmd;
 use crate::stop::wait_until;
 
-/// A step that takes so long hangs; what it has printed until then says where.
+/// A step of tests that takes so long hangs; what it has printed until then says where.
 const LIMIT: Duration = Duration::from_secs(15 * 60);
 /// How long the rest of the output may take once the command itself has ended.
 const REST: Duration = Duration::from_secs(5);
@@ -53,9 +53,9 @@ impl Steps {
         result
     }
 
-    /// Runs a command that must succeed.
+    /// Runs a command that must succeed, however long it takes.
     pub(super) fn run(&self, name: &str, cmd: Cmd) -> anyhow::Result<()> {
-        let (status, _) = self.step(name, cmd)?;
+        let (status, _) = self.step(name, cmd, Duration::MAX)?;
         ensure!(status.success(), "{name}: {status}");
         Ok(())
     }
@@ -63,7 +63,7 @@ impl Steps {
     /// Runs a command that runs tests, and counts.
     pub(super) fn tests(&self, name: &str, cmd: Cmd) -> Tally {
         let mut fault = Tally { failed: 1, ..Tally::default() };
-        match self.step(name, cmd) {
+        match self.step(name, cmd, LIMIT) {
             // It did not compile, or a test program died before its summary.
             Ok((status, tally)) if !status.success() && tally.failed == 0 => {
                 fault.failures.push(format!("{name} itself: {status}"));
@@ -78,9 +78,9 @@ impl Steps {
         }
     }
 
-    fn step(&self, name: &str, cmd: Cmd) -> anyhow::Result<(ExitStatus, Tally)> {
+    fn step(&self, name: &str, cmd: Cmd, limit: Duration) -> anyhow::Result<(ExitStatus, Tally)> {
         let (begin, line) = (Instant::now(), cmd.line());
-        let (ended, output) = run(cmd).with_context(|| name.to_owned())?;
+        let (ended, output) = run(cmd, limit).with_context(|| name.to_owned())?;
         let took = self.note(name, begin);
         let mut text = format!("\n== {name}: {:.1} s\n$ {line}\n", took.as_secs_f64()).into_bytes();
         let tally = copy(&*output, &mut text).context("output of a step")?;
@@ -111,7 +111,7 @@ impl fmt::Display for Steps {
 }
 
 /// Runs a command to its end: how it ended, and what it printed to either stream, in its order.
-fn run(cmd: Cmd) -> anyhow::Result<(anyhow::Result<ExitStatus>, Vec<u8>)> {
+fn run(cmd: Cmd, limit: Duration) -> anyhow::Result<(anyhow::Result<ExitStatus>, Vec<u8>)> {
     let (mut reader, writer) = io::pipe()?;
     let mut command = cmd.quiet().into_command();
     command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
@@ -126,7 +126,7 @@ fn run(cmd: Cmd) -> anyhow::Result<(anyhow::Result<ExitStatus>, Vec<u8>)> {
             kept.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&bytes[..count]);
         }
     });
-    let mut ended = wait(child);
+    let mut ended = wait(child, limit);
     // A process that a test left behind may hold the pipe open: that must not keep us.
     if !wait_until(REST, LOOK, || rest.is_finished()) && ended.is_ok() {
         ended = Err(anyhow::anyhow!("it has ended, but a process that it started still holds its output"));
@@ -135,16 +135,16 @@ fn run(cmd: Cmd) -> anyhow::Result<(anyhow::Result<ExitStatus>, Vec<u8>)> {
     Ok((ended, output))
 }
 
-fn wait(mut child: Child) -> anyhow::Result<ExitStatus> {
+fn wait(mut child: Child, limit: Duration) -> anyhow::Result<ExitStatus> {
     let mut ended = None;
     let look = || {
         ended = child.try_wait().transpose();
         ended.is_some()
     };
-    if !wait_until(LIMIT, LOOK, look) {
+    if !wait_until(limit, LOOK, look) {
         let _ = child.kill();
         let _ = child.wait();
-        bail!("not done within {} minutes", LIMIT.as_secs() / 60);
+        bail!("not done within {} s", limit.as_secs());
     }
     Ok(ended.context("no status")??)
 }
@@ -159,8 +159,18 @@ mod tests {
 
     #[test]
     fn both_streams_are_kept_in_their_order() {
-        let (ended, output) = run(shell("echo a; echo b >&2; echo c; exit 3")).unwrap();
+        let (ended, output) = run(shell("echo a; echo b >&2; echo c; exit 3"), LIMIT).unwrap();
         assert_eq!((ended.unwrap().code(), &*output), (Some(3), &b"a\nb\nc\n"[..]));
+    }
+
+    #[test]
+    fn what_hangs_is_ended_and_its_output_shown() {
+        let limit = Duration::from_millis(300);
+        let (ended, output) = run(shell("echo here; exec sleep 1000"), limit).unwrap();
+        assert_eq!(
+            (ended.unwrap_err().to_string(), &*output),
+            ("not done within 0 s".to_owned(), &b"here\n"[..])
+        );
     }
 
     #[test]

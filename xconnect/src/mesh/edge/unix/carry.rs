@@ -129,10 +129,15 @@ impl Lane {
         share: &Arc<LinkShare>,
         scratch: &mut Scratch,
     ) -> Carried {
-        let read = match self.kind {
-            SocketType::Stream => self.read_stream(source, share, scratch),
-            SocketType::Seqpacket => self.read_message(source, share, scratch),
-        };
+        let mut read = self.read(source, share, scratch);
+        if self.urgent
+            && matches!(read, Err(NoRead::Starved))
+            && socket::waiting(source).is_ok_and(|it| it > 0)
+        {
+            // Where it meets what is left of an out-of-band byte, a read of 6.1 takes that away and says `EAGAIN`,
+            // whatever comes behind it (net/unix/af_unix.c, `manage_oob`); and no event tells of that again.
+            read = self.read(source, share, scratch);
+        }
         match read {
             Ok(Read::Plain { len, emptied }) => {
                 self.bulk = len >= SMALL;
@@ -150,6 +155,18 @@ impl Lane {
             Err(NoRead::Ended) => Carried::Ended,
             Err(NoRead::Later) => Carried::Later,
             Err(NoRead::Broken(trouble)) => Carried::Broken(trouble),
+        }
+    }
+
+    fn read(
+        &mut self,
+        source: BorrowedFd<'_>,
+        share: &Arc<LinkShare>,
+        scratch: &mut Scratch,
+    ) -> Result<Read, NoRead> {
+        match self.kind {
+            SocketType::Stream => self.read_stream(source, share, scratch),
+            SocketType::Seqpacket => self.read_message(source, share, scratch),
         }
     }
 
