@@ -45,7 +45,7 @@ struct Args {
     /// Directions of connections that can go through the kernel at once; 0: everything goes through user space
     #[arg(long, default_value_t = 16384, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1_048_576))]
     kernel_flows: u32,
-    /// MiB that the send buffers of all connections in the kernel may hold [default: a quarter of the memory, 2048 at most]
+    /// MiB that the send buffers of all connections in the kernel may hold [default: a quarter of the memory, 8192 at most]
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(0..=1_048_576))]
     kernel_send_buffers: Option<u32>,
     /// Say more; twice: everything (RUST_LOG overrides)

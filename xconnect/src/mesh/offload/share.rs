@@ -9,7 +9,7 @@ use crate::mesh::pool::{Pool, Share, Taken};
 /// The send buffers' part of the machine's memory where the operator names no number, and the most that this
 /// comes to, in bytes.
 const PART: usize = 4;
-const MOST: usize = 2 << 30;
+const MOST: usize = 8 << 30;
 
 /// What all links share.
 #[derive(Debug)]
@@ -66,6 +66,13 @@ impl Limits {
 }
 
 impl KernelShare {
+    /// A path of a test's own, of which a link may have all that one may.
+    #[cfg(test)]
+    pub(in crate::mesh) fn for_tests(path: &Arc<KernelPath>) -> Self {
+        let options = KernelOptions { object: None, flows: path.flows() * 4, send_buffers: None };
+        Limits::new(&options).share(path, Forward::Kernel)
+    }
+
     pub(in crate::mesh) fn path(&self) -> &Arc<KernelPath> {
         &self.path
     }

@@ -4,8 +4,9 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 
 use super::*;
+use crate::mesh::edge::FdBudget;
 use crate::mesh::edge::unix::FdSearch;
-use crate::mesh::offload::{Peers, for_tests};
+use crate::mesh::offload::{KernelShare, Peers, for_tests};
 use crate::sys::scm::Sender;
 
 const TOKEN: Token = Token::ANY;
@@ -47,7 +48,8 @@ impl Rig {
         };
         let sockets = [OwnedFd::from(consumer), OwnedFd::from(provider)];
         let now = Instant::now();
-        let handed = Handed::prepare(kernel, &sockets, role, &mut Peers::default(), now).unwrap();
+        let (share, link) = (KernelShare::for_tests(kernel), FdBudget::new(1024).share());
+        let handed = Handed::prepare(&share, &link, &sockets, role, &mut Peers::default(), now).unwrap();
         let poller = Poller::new().unwrap();
         for (side, socket) in [(Side::Consumer, &sockets[0]), (Side::Provider, &sockets[1])] {
             poller.add(socket.as_fd(), TOKEN.of(side), EventFlags::IN | EventFlags::ET).unwrap();
