@@ -14,9 +14,9 @@ use crate::atomic;
 use crate::maps::{GATES, TRACED, control};
 use crate::sock::Sock;
 
-/// Looks at the lock before a thread goes on without it: some milliseconds. Nobody is inside for longer than a
-/// microsecond, unless its processor was taken away.
-const LOOKS: u32 = 300_000;
+/// Looks at the lock before a thread goes on without it: some tens of milliseconds. Nobody is inside for longer than
+/// a microsecond, unless its processor was taken away. `bpf_loop` takes no more (`BPF_MAX_LOOPS`).
+const LOOKS: u32 = 1 << 23;
 
 /// What is known of a socket that somebody has asked the cookie of: others are none of ours.
 #[inline(always)]

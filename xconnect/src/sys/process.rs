@@ -209,12 +209,16 @@ pub fn thread_count() -> io::Result<usize> {
     Ok(fs::read_dir("/proc/self/task")?.count())
 }
 
-/// Gives SIGPIPE back its default action, for a program that is about to be executed: the standard
-/// library ignores it, and an ignored signal stays ignored over execve(2).
-pub fn default_sigpipe() {
-    // SAFETY: signal(2) with SIG_DFL installs no handler, so nothing of ours can be called by it.
-    unsafe {
-        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+/// Gives all signals back their default action, for a program that is about to be executed: an ignored signal
+/// stays ignored over execve(2). The standard library ignores SIGPIPE, nohup(1) SIGHUP, a shell that starts
+/// something in the background SIGINT and SIGQUIT.
+pub fn default_signals() {
+    for signal in 1..32 {
+        // SAFETY: signal(2) with SIG_DFL installs no handler, so nothing of ours can be called by it. It fails for
+        // SIGKILL and SIGSTOP, which have no other action.
+        unsafe {
+            libc::signal(signal, libc::SIG_DFL);
+        }
     }
 }
 

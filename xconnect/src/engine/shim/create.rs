@@ -129,7 +129,7 @@ struct Exec {
 
 impl Executor for Exec {
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
-        process::default_sigpipe();
+        process::default_signals();
         let result = DefaultExecutor {}.exec(spec);
         // The process ends right after this; there is nobody else to tell.
         let _ = (&*self.failed).write_all(explain(spec).as_bytes());

@@ -279,7 +279,7 @@ impl Flow {
 
     pub(super) fn step(&mut self, io: &mut Io<'_>) -> Progress {
         if self.state == State::Over {
-            return Progress::Waits;
+            return self.await_last_marker(io);
         }
         if self.sink_gone {
             self.forget(io);

@@ -63,6 +63,7 @@ impl Flow {
         }
         self.state = State::Over;
         self.tells_source = true;
+        self.forget_fence(io.now);
     }
 }
 

@@ -12,6 +12,9 @@ use xconnect_common::Marker;
 /// Kernels that do not tell who is inside: for so long no verdict may run, before a read and after it.
 const QUIET: Duration = Duration::from_millis(20);
 
+/// A marker that has not come for so long will not.
+const LOST: Duration = Duration::from_millis(50);
+
 /// A marker behind what was redirected.
 #[derive(Clone, Copy)]
 pub(super) struct Fence {
@@ -20,6 +23,8 @@ pub(super) struct Fence {
     after: u64,
     /// Nothing is redirected after it.
     last: bool,
+    /// Since when nobody needs it any more: the flow is over.
+    forgotten: Option<Instant>,
 }
 
 /// What was read from a source without a lock: whether older bytes were under way is not known yet.
@@ -43,7 +48,7 @@ impl Flow {
         // Where it cannot be sent there is another look.
         let sent = due.then(|| kernel.fence(sink_cookie).ok()).flatten();
         if let Some(marker) = sent {
-            self.fence = Some(Fence { marker, after: word, last: false });
+            self.fence = Some(Fence { marker, after: word, last: false, forgotten: None });
         }
         self.fence.is_some()
     }
@@ -51,6 +56,27 @@ impl Flow {
     /// A marker is in the sink's receiving side, or on its way there: who reads the sink may get it.
     pub(in super::super) fn awaits_marker(&self) -> bool {
         self.fence.is_some()
+    }
+
+    /// The flow is over before its marker has come.
+    pub(super) fn forget_fence(&mut self, now: Instant) {
+        if let Some(fence) = &mut self.fence {
+            fence.forgotten = Some(now);
+        }
+    }
+
+    /// A flow that is over: takes a marker that still comes, which the other direction would take for bytes. If it
+    /// does not come soon it went with the sink's queue.
+    pub(super) fn await_last_marker(&mut self, io: &Io<'_>) -> Progress {
+        let Some(since) = self.fence.and_then(|fence| fence.forgotten) else { return Progress::Waits };
+        let late = io.now.duration_since(since) >= LOST;
+        match self.take_marker(io) {
+            Ok(None) if !late => Progress::Later,
+            Ok(_) | Err(_) => {
+                self.fence = None;
+                Progress::Stepped
+            }
+        }
     }
 
     /// Where the kernel does not count what it sends: whether all that was redirected is sent.
@@ -62,7 +88,7 @@ impl Flow {
         }
         if self.fence.is_none() {
             match io.kernel.fence(io.sink_cookie) {
-                Ok(marker) => self.fence = Some(Fence { marker, after: self.stint, last: true }),
+                Ok(marker) => self.fence = Some(Fence { marker, after: self.stint, last: true, forgotten: None }),
                 // Too many are under way.
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),
