@@ -114,7 +114,7 @@ impl Handed {
     /// Where bytes wait again and again they are taken over.
     ///
     /// A direction that the map refuses is treated as one in hold mode, too. Whether its source has its verdict
-    /// cannot be told ([`KernelPath::add_source`]), and both is right: what the verdict holds is read from the
+    /// cannot be told ([`add_source`](crate::mesh::offload::KernelPath::add_source)), and both is right: what the verdict holds is read from the
     /// hold pair, and what it does not get stays in the source's queue, which is read with the lock.
     pub(in crate::mesh::edge::unix) fn enter(&mut self, sockets: &[OwnedFd; 2], now: Instant) -> Entered {
         let waits = |socket: &OwnedFd| socket::waiting(socket.as_fd()).is_ok_and(|bytes| bytes > 0);
