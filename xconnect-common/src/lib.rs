@@ -85,8 +85,10 @@ pub struct Gate {
     /// Not 0: the sink's peer asks for the credentials of who sends (`SO_PASSCRED`, `SO_PASSPIDFD`), which would be
     /// those of the kernel's worker.
     pub credentials: u64,
+    /// The processor that whoever took the lock last was on.
+    pub processor: u64,
     /// Zero.
-    pub reserved: [u64; 5],
+    pub reserved: [u64; 4],
 }
 
 /// What all flows share: an element behind the gates, of the same size.

@@ -4,7 +4,7 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::{bpf_get_current_task, bpf_loop};
+use aya_ebpf::helpers::{bpf_get_current_task, bpf_get_smp_processor_id, bpf_loop};
 use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
 use aya_log_ebpf::warn;
@@ -17,6 +17,8 @@ use crate::sock::Sock;
 /// Looks at the lock before a thread goes on without it: some tens of milliseconds. Nobody is inside for longer than
 /// a microsecond, unless its processor was taken away. `bpf_loop` takes no more (`BPF_MAX_LOOPS`).
 const LOOKS: u32 = 1 << 23;
+/// Where whoever has it was on this very processor, which has us now: it can only go on on another one.
+const LOOKS_HERE: u32 = 30_000;
 
 /// What is known of a socket that somebody has asked the cookie of: others are none of ours.
 #[inline(always)]
@@ -88,8 +90,14 @@ unsafe fn lock(gate: *mut Gate, thread: u64) -> bool {
     let mut wanted = Wanted { gate, thread, got: false };
     // SAFETY: `look` is given what it takes, by the kernel before `bpf_loop` returns.
     unsafe {
+        let processor = u64::from(bpf_get_smp_processor_id());
         if look(0, &raw mut wanted) == 0 {
-            bpf_loop(LOOKS, look as *mut c_void, (&raw mut wanted).cast(), 0);
+            let here = core::ptr::read_volatile(&raw const (*gate).processor) == processor;
+            let looks = if here { LOOKS_HERE } else { LOOKS };
+            bpf_loop(looks, look as *mut c_void, (&raw mut wanted).cast(), 0);
+        }
+        if wanted.got {
+            core::ptr::write_volatile(&raw mut (*gate).processor, processor);
         }
     }
     wanted.got

@@ -49,7 +49,8 @@ fn verdict(ctx: SkBuffContext) -> u32 {
     SK_PASS
 }
 
-/// Whether this thread has had the lock since before it took the buffer, and all others before it too.
+/// Whether this thread has had the lock since before it took the buffer, and all others before it too; and no promise
+/// was broken, for which the connection is about to be cut: nothing more goes to the receiver then.
 #[inline(always)]
 unsafe fn keeps_order(gate: *mut Gate) -> bool {
     // SAFETY: as for the caller.
@@ -59,6 +60,10 @@ unsafe fn keeps_order(gate: *mut Gate) -> bool {
         if armed && !atomic::replace(&raw mut (*gate).inside, thread, thread | DECIDED) {
             atomic::add(&raw mut (*gate).overlaps, 1);
         }
-        core::ptr::read_volatile(&raw const (*gate).overlaps) == 0
+        core::ptr::read_volatile(&raw const (*gate).overlaps)
+            | core::ptr::read_volatile(&raw const (*gate).urgent)
+            | core::ptr::read_volatile(&raw const (*gate).unhashed)
+            | core::ptr::read_volatile(&raw const (*gate).credentials)
+            == 0
     }
 }

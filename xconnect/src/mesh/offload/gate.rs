@@ -31,7 +31,9 @@ shared_struct! {
         pub(in crate::mesh) unhashed: AtomicU64,
         /// Whether the receiver wants to be told who sends.
         pub(in crate::mesh) credentials: AtomicU64,
-        reserved: [AtomicU64; 5],
+        /// Where the lock was taken last.
+        pub(in crate::mesh) processor: AtomicU64,
+        reserved: [AtomicU64; 4],
     }
 }
 
@@ -61,6 +63,7 @@ const _: () = {
     assert!(offset_of!(AtomicGate, delivered) == offset_of!(Gate, delivered));
     assert!(offset_of!(AtomicGate, unhashed) == offset_of!(Gate, unhashed));
     assert!(offset_of!(AtomicGate, credentials) == offset_of!(Gate, credentials));
+    assert!(offset_of!(AtomicGate, processor) == offset_of!(Gate, processor));
     assert!(size_of::<AtomicGate>() == size_of::<Control>());
     assert!(offset_of!(AtomicGate, word) == offset_of!(Control, plain_handler));
     assert!(offset_of!(AtomicGate, messages) == offset_of!(Control, receiving));
@@ -81,6 +84,7 @@ impl AtomicGate {
             &self.delivered,
             &self.unhashed,
             &self.credentials,
+            &self.processor,
         ];
         for word in words {
             word.store(0, Ordering::SeqCst);
@@ -153,6 +157,11 @@ impl AtomicGate {
     /// message, and by [`Gate::look_for_credentials`](super::Gate::look_for_credentials).
     pub(in crate::mesh) fn asks_for_credentials(&self) -> bool {
         self.credentials.load(Ordering::SeqCst) != 0
+    }
+
+    /// Whether no thread is inside, nor we.
+    pub(in crate::mesh) fn is_free(&self) -> bool {
+        self.inside.load(Ordering::SeqCst) == 0
     }
 
     /// Takes the turn if nobody is inside: the sender's threads wait meanwhile, for a short time. False: try

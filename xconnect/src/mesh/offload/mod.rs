@@ -24,7 +24,7 @@ pub(in crate::mesh) use self::object::for_tests;
 pub(in crate::mesh) use self::peers::Peers;
 pub(crate) use self::reports::Reports;
 pub(crate) use self::share::KernelShare;
-pub(in crate::mesh) use self::share::{Gates, Limits};
+pub(in crate::mesh) use self::share::Limits;
 pub(in crate::mesh) use self::slots::Gate;
 use self::unavailable::Unavailable;
 use crate::graph::{Forward, Link, SocketType, UnixOptions};

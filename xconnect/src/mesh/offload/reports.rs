@@ -4,6 +4,7 @@
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::mesh::limiter::{Limiter, limited};
 use crate::sys::register::register;
 use aya::Ebpf;
 use aya_log::EbpfLogger;
@@ -22,7 +23,7 @@ impl std::fmt::Debug for Reports {
 impl Reports {
     /// `None` for an object that makes none, or where there is no memory for the ring.
     pub(super) fn of(ebpf: &mut Ebpf) -> Option<Self> {
-        EbpfLogger::init_with_logger(ebpf, ToTracing)
+        EbpfLogger::init_with_logger(ebpf, ToTracing::default())
             .map(Self)
             .inspect_err(|error| tracing::debug!("nothing is told by the programs in the kernel: {error}"))
             .ok()
@@ -44,7 +45,10 @@ impl Reports {
 }
 
 /// From the one facade of logging to the other.
-struct ToTracing;
+#[derive(Default)]
+struct ToTracing {
+    limiter: Limiter,
+}
 
 impl Log for ToTracing {
     fn enabled(&self, _: &Metadata<'_>) -> bool {
@@ -54,7 +58,7 @@ impl Log for ToTracing {
     fn log(&self, record: &Record<'_>) {
         let report = record.args();
         match record.level() {
-            Level::Error | Level::Warn => tracing::warn!("in the kernel: {report}"),
+            Level::Error | Level::Warn => limited!(warn, self.limiter, "report", "in the kernel: {report}"),
             Level::Info | Level::Debug | Level::Trace => tracing::debug!("in the kernel: {report}"),
         }
     }
@@ -70,8 +74,9 @@ mod tests {
     fn an_object_without_reports_is_fine() {
         // Any level is a line of ours, none a panic.
         for level in [Level::Error, Level::Trace] {
-            ToTracing.log(&Record::builder().level(level).args(format_args!("flow {}", 7)).build());
+            ToTracing::default()
+                .log(&Record::builder().level(level).args(format_args!("flow {}", 7)).build());
         }
-        assert!(ToTracing.enabled(&Metadata::builder().build()));
+        assert!(ToTracing::default().enabled(&Metadata::builder().build()));
     }
 }

@@ -1,15 +1,16 @@
 //! How links share the path through the kernel: flows, and the memory of send buffers.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 
 use super::{Gate, KernelOptions, KernelPath};
 use crate::graph::Forward;
-use crate::mesh::pool::{Pool, Share, Taken};
+use crate::mesh::pool::{Pool, Share};
 
 /// The send buffers' part of the machine's memory where the operator names no number, and the most that this
 /// comes to, in bytes.
-const PART: usize = 4;
-const MOST: usize = 8 << 30;
+const PART: u64 = 4;
+const MOST: u64 = 8 << 30;
 
 /// What all links share.
 #[derive(Debug)]
@@ -26,12 +27,6 @@ pub(crate) struct KernelShare {
     picks: bool,
     flows: Arc<Share>,
     buffers: Arc<Share>,
-}
-
-/// Two flows' gates: both directions of a connection.
-pub(in crate::mesh) struct Gates {
-    pub(in crate::mesh) gates: [Gate; 2],
-    pub(in crate::mesh) taken: Taken,
 }
 
 impl Limits {
@@ -87,18 +82,19 @@ impl KernelShare {
         &self.buffers
     }
 
-    /// A connection's gates; `None`: that would be more than a fair share, or all rest.
-    pub(in crate::mesh) fn gates(&self) -> Option<Gates> {
-        let taken = self.flows.take(2)?;
-        Some(Gates { gates: [Gate::take(&self.path)?, Gate::take(&self.path)?], taken })
+    /// The gates of a connection's two flows; `None`: that would be more than a fair share. Those that rest count, too.
+    pub(in crate::mesh) fn gates(&self) -> Option<[Gate; 2]> {
+        self.path.slots().lock().unwrap_or_else(PoisonError::into_inner).reap(Instant::now());
+        let (one, other) = (self.flows.take(1)?, self.flows.take(1)?);
+        Some([Gate::take(&self.path, one)?, Gate::take(&self.path, other)?])
     }
 }
 
 /// The default: a part of the machine's memory, as it was when the mesh started.
 fn by_memory() -> usize {
     let info = rustix::system::sysinfo();
-    let memory = usize::try_from(info.totalram).unwrap_or(usize::MAX);
-    (memory.saturating_mul(info.mem_unit as usize) / PART).min(MOST)
+    let memory = (info.totalram as u64).saturating_mul(u64::from(info.mem_unit));
+    usize::try_from((memory / PART).min(MOST)).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]
@@ -114,7 +110,7 @@ mod tests {
         assert_eq!(limits(Some(3)).buffers_limit(), 3 << 20);
         assert_eq!(limits(Some(0)).buffers_limit(), 0);
         let usual = limits(None).buffers_limit();
-        assert!(usual > 0 && usual <= MOST, "{usual}");
+        assert!(usual > 0 && usual as u64 <= MOST, "{usual}");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::KernelPath;
 use super::gate::AtomicGate;
 use super::kernel::Receiving;
+use crate::mesh::pool::Taken;
 
 /// A gate is not used again for so long: a verdict that began before its flow ended may still add to it.
 const QUARANTINE: Duration = Duration::from_secs(1);
@@ -19,19 +20,28 @@ pub(super) struct Slots {
     /// From here on no gate was ever used.
     fresh: u32,
     count: u32,
-    returned: VecDeque<(u32, Instant)>,
+    /// Those that rest, with what they count as in their link's share until then.
+    resting: VecDeque<(u32, Instant, Option<Taken>)>,
+    rested: VecDeque<u32>,
 }
 
 impl Slots {
     pub(super) fn new(count: u32) -> Self {
-        Self { fresh: 0, count, returned: VecDeque::new() }
+        Self { fresh: 0, count, resting: VecDeque::new(), rested: VecDeque::new() }
+    }
+
+    /// Lets those that have rested for long enough go.
+    pub(super) fn reap(&mut self, now: Instant) {
+        while let Some((_, since, _)) = self.resting.front()
+            && now.duration_since(*since) >= QUARANTINE
+        {
+            self.rested.extend(self.resting.pop_front().map(|(slot, _, _)| slot));
+        }
     }
 
     fn take(&mut self, now: Instant) -> Option<u32> {
-        if let Some((slot, since)) = self.returned.front().copied()
-            && now.duration_since(since) >= QUARANTINE
-        {
-            self.returned.pop_front();
+        self.reap(now);
+        if let Some(slot) = self.rested.pop_front() {
             return Some(slot);
         }
         let slot = self.fresh;
@@ -41,8 +51,8 @@ impl Slots {
         })
     }
 
-    fn give_back(&mut self, slot: u32, now: Instant) {
-        self.returned.push_back((slot, now));
+    fn give_back(&mut self, slot: u32, now: Instant, taken: Option<Taken>) {
+        self.resting.push_back((slot, now, taken));
     }
 }
 
@@ -50,15 +60,17 @@ impl Slots {
 pub(in crate::mesh) struct Gate {
     kernel: Arc<KernelPath>,
     slot: u32,
+    taken: Option<Taken>,
 }
 
 impl Gate {
-    /// A gate in hold mode, with everything at 0. `None`: all are taken, or there is no memory to see it.
-    pub(in crate::mesh) fn take(kernel: &Arc<KernelPath>) -> Option<Self> {
+    /// A gate in hold mode, with everything at 0, for what was taken of a link's share: it is given back when the gate
+    /// has rested. `None`: all are taken, or there is no memory to see it.
+    pub(in crate::mesh) fn take(kernel: &Arc<KernelPath>, taken: Taken) -> Option<Self> {
         let mut slots = kernel.slots().lock().unwrap_or_else(PoisonError::into_inner);
         let slot = slots.take(Instant::now())?;
         drop(slots);
-        let gate = Self { kernel: kernel.clone(), slot };
+        let gate = Self { kernel: kernel.clone(), slot, taken: Some(taken) };
         kernel.region().reach(slot as usize).ok()?;
         gate.clear();
         Some(gate)
@@ -111,7 +123,8 @@ impl std::ops::Deref for Gate {
 impl Drop for Gate {
     fn drop(&mut self) {
         let slots: &Mutex<Slots> = self.kernel.slots();
-        slots.lock().unwrap_or_else(PoisonError::into_inner).give_back(self.slot, Instant::now());
+        let mut slots = slots.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.give_back(self.slot, Instant::now(), self.taken.take());
     }
 }
 
@@ -124,7 +137,7 @@ mod tests {
         let mut slots = Slots::new(2);
         let start = Instant::now();
         assert_eq!((slots.take(start), slots.take(start), slots.take(start)), (Some(0), Some(1), None));
-        slots.give_back(1, start);
+        slots.give_back(1, start, None);
         assert_eq!(slots.take(start + QUARANTINE / 2), None);
         assert_eq!(slots.take(start + QUARANTINE), Some(1));
     }

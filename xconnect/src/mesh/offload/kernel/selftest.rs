@@ -48,7 +48,10 @@ pub(super) fn run(path: &KernelPath) -> Result<Features> {
         tracing::info!("the kernel's tracepoints for sockets do not tell what they should");
     }
     if traced && !flow.sees_credentials()? {
-        tracing::info!("whether a receiver asks for the credentials of each message cannot be seen");
+        tracing::warn!(
+            "whether a receiver asks for the credentials of each message (SO_PASSCRED) cannot be seen on this kernel: \
+             such a provider must not declare \"forward\": \"kernel\""
+        );
     }
     Ok(Features { refuses_rights: refuses_rights()?, traced })
 }

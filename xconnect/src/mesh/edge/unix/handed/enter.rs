@@ -10,7 +10,7 @@ use xconnect_common::Flow as Entry;
 use super::flow::Flow;
 use super::{Buffers, Handed, PAUSE};
 use crate::mesh::edge::LinkShare;
-use crate::mesh::offload::{Gates, KernelShare, Peers};
+use crate::mesh::offload::{KernelShare, Peers};
 use crate::sys::scm::Sender;
 use crate::sys::socket;
 
@@ -51,6 +51,8 @@ pub(in crate::mesh::edge::unix) enum NotEntered {
 pub(in crate::mesh::edge::unix) enum Entered {
     /// Bytes wait, which are better read before.
     NotNow,
+    /// It is to stay in user space after all.
+    Refused(NotEntered),
     /// Both directions are in the maps.
     Whole,
     /// The map did not take a source: that direction is relayed as long as it does not, which is tried again.
@@ -72,7 +74,7 @@ impl Handed {
         for (sender, fd) in senders.iter_mut().zip(fds) {
             *sender = peers.cookie_of_peer(fd).map_err(NotEntered::Peer)?.ok_or(NotEntered::NoPeer)?;
         }
-        let Gates { gates, taken } = kernel.gates().ok_or(NotEntered::Full)?;
+        let gates = kernel.gates().ok_or(NotEntered::Full)?;
         let slots = [gates[0].slot(), gates[1].slot()];
         let hold_permit = descriptors.hold_pair().ok_or(NotEntered::Descriptors)?;
         let hold = pair().map_err(NotEntered::Pair)?;
@@ -95,7 +97,6 @@ impl Handed {
             tries: 0,
             entered: false,
             pause: PAUSE,
-            _flows: taken,
             _hold_permit: hold_permit,
         };
         handed.fill(fds, holds, slots).map_err(NotEntered::Map)?;
@@ -117,6 +118,10 @@ impl Handed {
     /// cannot be told ([`add_source`](crate::mesh::offload::KernelPath::add_source)), and both is right: what the verdict holds is read from the
     /// hold pair, and what it does not get stays in the source's queue, which is read with the lock.
     pub(in crate::mesh::edge::unix) fn enter(&mut self, sockets: &[OwnedFd; 2], now: Instant) -> Entered {
+        // Seen since it was prepared, when we sent something.
+        if self.flows.iter().any(|flow| flow.gate.asks_for_credentials()) {
+            return Entered::Refused(NotEntered::Credentials);
+        }
         let waits = |socket: &OwnedFd| socket::waiting(socket.as_fd()).is_ok_and(|bytes| bytes > 0);
         if self.tries < TRIES && sockets.iter().any(waits) {
             self.tries += 1;

@@ -232,15 +232,18 @@ impl Flow {
     }
 
     /// Looks whether bytes are stuck in the source's queue: its peer has shut down reading, by which the
-    /// kernel takes the source out of the map though more may come. True: `rejoin` it.
+    /// kernel takes the source out of the map though more may come. True: `rejoin` it. Not while a thread is inside: it
+    /// has yet to tell whether it was cut off (`Gate::unhashed`).
     pub(super) fn is_stuck(&mut self, source: BorrowedFd<'_>, now: Instant) -> bool {
         let word = self.gate.redirected();
         let unchanged = self.steady.0 == word;
         if !unchanged {
             self.steady = (word, now);
         }
-        let stuck =
-            self.state == State::Kernel && unchanged && socket::waiting(source).is_ok_and(|bytes| bytes > 0);
+        let stuck = self.state == State::Kernel
+            && unchanged
+            && self.gate.is_free()
+            && socket::waiting(source).is_ok_and(|bytes| bytes > 0);
         if stuck {
             self.leave(now);
         }

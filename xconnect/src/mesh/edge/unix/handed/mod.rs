@@ -18,7 +18,6 @@ use super::trouble::Trouble;
 use crate::mesh::edge::ConnectionPermit;
 use crate::mesh::edge::workers::{Poller, Side, Token};
 use crate::mesh::offload::KernelPath;
-use crate::mesh::pool::Taken;
 use crate::sys::socket;
 
 use buffers::{Buffers, Pace};
@@ -75,8 +74,7 @@ pub(super) struct Handed {
     entered: bool,
     /// How long a turn that is put off waits.
     pause: Duration,
-    /// What it takes of its link's shares: flows, and the hold pair's descriptors.
-    _flows: Taken,
+    /// The hold pair's descriptors, of its link's share.
     _hold_permit: ConnectionPermit,
 }
 
@@ -255,7 +253,7 @@ impl Handed {
                 self.rejoin(sockets, source);
                 turn = true;
             }
-            turn |= self.flows[source].broken_promise().is_some();
+            turn |= !self.flows[source].is_over() && self.flows[source].broken_promise().is_some();
             turn |= self.enter_again(sockets[source].as_fd(), source);
             turn |= self.flows[source].prove(&self.kernel, self.sockets[1 - source], now);
             let flow = &self.flows[source];

@@ -128,6 +128,8 @@ impl Relay {
         if self.lanes.iter().any(|lane| lane.urgent) {
             // An out-of-band byte that was taken lies in the queue still: the verdict would find it there.
             self.kernel.stage = Stage::Unused;
+            self.stay(Some(Stays::Refused));
+            self.lanes.iter_mut().for_each(|lane| lane.whole = false);
             return Ok(false);
         }
         // A socket buffer that was half read would be taken whole by the kernel.
@@ -158,6 +160,13 @@ impl Relay {
         let mut refused = None;
         match handed.enter(&self.sockets, clock.now()) {
             Entered::NotNow => return Ok(false),
+            Entered::Refused(why) => {
+                self.stay(Stays::of(&why));
+                self.tell_stay(&Trouble::HandOver(why));
+                self.kernel.stage = Stage::Wanted { from: clock.now() + HAND_OVER_PAUSE };
+                self.lanes.iter_mut().for_each(|lane| lane.whole = false);
+                return Ok(false);
+            }
             Entered::Whole => {}
             Entered::InPart(why) => refused = Some(Trouble::HandOver(why)),
         }

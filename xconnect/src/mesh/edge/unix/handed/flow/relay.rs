@@ -26,6 +26,7 @@ impl Flow {
             // The pair is our own: no end comes.
             Ok(len) => {
                 self.read += len as u64;
+                (self.owed, self.locked_out) = (None, None);
                 return self.forward(len, io);
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
@@ -49,9 +50,11 @@ impl Flow {
             Err(error) => return Progress::Broken(Trouble::Read(error)),
         };
         match (waiting, self.state) {
-            (0, State::Hold) if self.outside => Progress::Waits,
-            (0, State::Hold) => self.redirect(),
-            (0, State::Tail) => Progress::Waits,
+            (0, State::Hold | State::Tail) => {
+                // Whoever was in our way is through.
+                self.locked_out = None;
+                if self.state == State::Hold && !self.outside { self.redirect() } else { Progress::Waits }
+            }
             // The end's last look, too, is one that no thread of the sender can get ahead of.
             (waiting, _) if io.kernel.features().traced => self.read_locked(waiting, io),
             (waiting, _) => self.read_unlocked(waiting, io),
