@@ -139,11 +139,14 @@ fn out_of_band_bytes_keep_a_connection_in_user_space_or_end_it() {
         client.send(b"behind it");
         assert_eq!(server.recv_exact(9).bytes, b"behind it");
         let in_user_space = (client, server);
-        // The kernel drops them where it forwards; nothing else may be lost by that, nor may the mesh spin.
+        // The kernel drops them where it forwards, and the connection ends for that (`kernel_promises`); before 6.3
+        // nobody tells. What is sent behind it may still come, and the mesh must not spin.
         let (client, server) = handed_over(&pair);
         let _ = urgent(&client);
-        client.send(b"behind it");
-        assert_eq!(server.recv_exact(9).bytes, b"behind it");
+        let _ = client.try_send(b"behind it", &[]);
+        if let Ok(message) = server.try_recv(9) {
+            assert!(b"behind it".starts_with(&message.bytes[..]));
+        }
         let used = ticks_in_a_second(pair.mesh.pid());
         assert!(used < 20, "{used} ticks of a hundred, with nothing to do");
         drop((in_user_space, client, server));

@@ -114,9 +114,14 @@ fn kill_group(group: &Path) -> io::Result<()> {
         kill_group(&below)?;
     }
     kill_listed(|| match fs::read_to_string(group.join("cgroup.procs")) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        Err(error) if is_removed(&error) => Ok(String::new()),
         other => other,
     })
+}
+
+/// Somebody else was faster: before the file was opened, or after it (`ENODEV`, fs/kernfs/file.c).
+fn is_removed(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ENODEV)
 }
 
 /// So many processes are held at once.
@@ -223,6 +228,14 @@ mod tests {
         assert!(left.try_wait().unwrap().is_none());
         left.kill().unwrap();
         left.wait().unwrap();
+    }
+
+    #[test]
+    fn a_group_that_another_one_removes_meanwhile_is_gone() {
+        for errno in [libc::ENOENT, libc::ENODEV] {
+            assert!(is_removed(&io::Error::from_raw_os_error(errno)));
+        }
+        assert!(!is_removed(&io::Error::from_raw_os_error(libc::EACCES)));
     }
 
     #[test]
