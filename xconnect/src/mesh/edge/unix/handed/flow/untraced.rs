@@ -89,7 +89,7 @@ impl Flow {
         if self.fence.is_none() {
             match io.kernel.fence(io.sink_cookie) {
                 Ok(marker) => {
-                    self.fence = Some(Fence { marker, after: self.stint, last: true, forgotten: None })
+                    self.fence = Some(Fence { marker, after: self.stint, last: true, forgotten: None });
                 }
                 // Too many are under way.
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
