@@ -24,6 +24,20 @@ pub fn refuses_descriptors() -> bool {
     kernel_version() >= (6, 16)
 }
 
+/// Whether the link may go through the kernel here. On a kernel that can refuse descriptors it must: there its absence
+/// is a failure, and nothing to skip.
+#[track_caller]
+#[must_use]
+pub fn has_kernel_path(pair: &Pair) -> bool {
+    let entry = pair.mesh.entry(&pair.link).or_fail("the link");
+    let (there, why) = (entry["path"] != "user", &entry["path_reason"]);
+    assert!(there || !refuses_descriptors(), "no kernel path: {why}");
+    if !there {
+        println!("SKIP: the kernel path is not there: {why}");
+    }
+    there
+}
+
 /// Bytes that the kernel has forwarded on the link.
 #[track_caller]
 #[must_use]

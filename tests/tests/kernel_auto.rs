@@ -9,6 +9,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde_json::json;
 use xconnect_tests::mesh::Pair;
 use xconnect_tests::payload::{assert_same, bytes, send_in_chunks};
+use xconnect_tests::plain::{has_kernel_path, kernel_bytes};
 use xconnect_tests::{Container, Kind, OrFail, Sandbox, Socket, ensure, eventually, run};
 
 const MIB: usize = 1 << 20;
@@ -16,12 +17,7 @@ const MIB: usize = 1 << 20;
 /// A link with the promise. `None`: this kernel cannot forward.
 fn auto(sandbox: &Sandbox) -> Option<Pair> {
     let pair = Pair::start_with(sandbox, Kind::Stream, |link| link.option("forward", "auto"));
-    let entry = pair.mesh.entry(&pair.link).or_fail("the link");
-    if entry["path"] == "user" {
-        println!("SKIP: the kernel path is not there: {}", entry["path_reason"]);
-        return None;
-    }
-    Some(pair)
+    has_kernel_path(&pair).then_some(pair)
 }
 
 /// The processors that this test may use.
@@ -40,10 +36,6 @@ fn confine(container: &Container, cpus: &[usize]) {
 
 fn stay(pair: &Pair) -> u64 {
     pair.mesh.counter(&pair.link, "/kernel/stay/picked")
-}
-
-fn kernel_bytes(pair: &Pair) -> u64 {
-    pair.mesh.counter(&pair.link, "/kernel/bytes")
 }
 
 /// Bulk one way, for longer than any pause between two tries.

@@ -9,41 +9,14 @@ use std::time::Duration;
 
 use rustix::net::{SendFlags, Shutdown, sockopt};
 use xconnect_tests::mesh::Pair;
-use xconnect_tests::{Kind, OrFail, Sandbox, Socket, ensure, eventually, run};
+use xconnect_tests::plain::{exchange, handed_over, has_kernel_path, kernel_bytes};
+use xconnect_tests::{Kind, Sandbox, Socket, ensure, eventually, run};
 
 /// A link with the promise; `None`: this kernel has no path, or does not tell (before 6.3) or refuse (before 6.16)
 /// enough.
 fn plain(sandbox: &Sandbox) -> Option<Pair> {
     let pair = Pair::start_with(sandbox, Kind::Stream, |link| link.option("forward", "kernel"));
-    let entry = pair.mesh.entry(&pair.link).or_fail("the link");
-    let kernel = entry["path"] == "kernel";
-    if !kernel {
-        println!("SKIP: no kernel path: {}", entry["path_reason"]);
-    }
-    kernel.then_some(pair)
-}
-
-fn kernel_bytes(pair: &Pair) -> u64 {
-    pair.mesh.counter(&pair.link, "/kernel/bytes")
-}
-
-/// A connection that the kernel forwards both ways.
-fn handed_over(pair: &Pair) -> (Socket, Socket) {
-    let (client, server) = pair.connect();
-    eventually("the kernel forwards both ways", || {
-        let before = kernel_bytes(pair);
-        ping(&client, &server);
-        thread::sleep(Duration::from_millis(5));
-        ensure(kernel_bytes(pair) >= before + 9, "not yet")
-    });
-    (client, server)
-}
-
-fn ping(client: &Socket, server: &Socket) {
-    client.send(b"ping");
-    assert_eq!(server.recv_exact(4).bytes, b"ping");
-    server.send(b"pong!");
-    assert_eq!(client.recv_exact(5).bytes, b"pong!");
+    has_kernel_path(&pair).then_some(pair)
 }
 
 /// Whether the connection was cut, within the time of a receive.
@@ -85,7 +58,7 @@ fn who_asks_for_credentials_before_the_hand_over_gets_the_roles() {
             sockopt::set_socket_passcred(if asks { &server } else { &client }, true).unwrap();
             let before = kernel_bytes(&pair);
             for _ in 0..60 {
-                ping(&client, &server);
+                exchange(&client, &server);
                 thread::sleep(Duration::from_millis(5));
             }
             assert_eq!(kernel_bytes(&pair), before, "the server asks: {asks}");

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::json;
 use xconnect_tests::mesh::{Pair, Setup};
 use xconnect_tests::payload::{assert_same, bytes, send_in_chunks};
+use xconnect_tests::plain::has_kernel_path;
 use xconnect_tests::{OrFail, Sandbox, Socket, ensure, eventually, run};
 
 const MIB: u64 = 1 << 20;
@@ -17,12 +18,7 @@ fn pair(sandbox: &Sandbox, options: &[&str]) -> Option<Pair> {
     let arguments = options.iter().map(OsString::from).collect();
     let setup = Setup { arguments, ..Setup::default() };
     let pair = Pair::start_as_with(sandbox, setup, |link| link.option("forward", "kernel"));
-    let entry = pair.mesh.entry(&pair.link).or_fail("the link");
-    if entry["path"] == "user" {
-        println!("SKIP: the kernel path is not there: {}", entry["path_reason"]);
-        return None;
-    }
-    Some(pair)
+    has_kernel_path(&pair).then_some(pair)
 }
 
 fn exchange((client, server): &(Socket, Socket)) {
