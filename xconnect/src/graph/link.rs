@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::ids::{ContainerName, InsidePath, LinkKey, Role};
-use crate::manifest::{Identity, Limits, ServiceType, UnixOptions};
+use crate::manifest::{Identity, Limits, RestOptions, RestRule, ServiceType, UnixOptions};
 
 /// One process of the host's PID namespace, safe against a recycled number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -58,11 +58,17 @@ pub enum Refusal {
 pub struct Grant {
     role: Role,
     identity: Identity,
+    rest_rules: Option<Arc<[RestRule]>>,
 }
 
 impl Grant {
     pub(super) fn new(role: Role, identity: Identity) -> Self {
-        Self { role, identity }
+        Self { role, identity, rest_rules: None }
+    }
+
+    /// Only requests that one of the rules fits.
+    pub(super) fn with_rest_rules(self, rules: Option<Arc<[RestRule]>>) -> Self {
+        Self { rest_rules: rules, ..self }
     }
 
     /// The role under which the consumer connects.
@@ -75,6 +81,12 @@ impl Grant {
     #[must_use]
     pub fn identity(&self) -> Identity {
         self.identity
+    }
+
+    /// rest: the only requests that may pass, for [`super::rest::decide`]; `None`: all.
+    #[must_use]
+    pub fn rest_rules(&self) -> Option<&Arc<[RestRule]>> {
+        self.rest_rules.as_ref()
     }
 }
 
@@ -101,6 +113,8 @@ pub struct Link {
     pub limits: Limits,
     /// Options of unix links (defaults elsewhere).
     pub unix: UnixOptions,
+    /// Options of rest links (defaults elsewhere).
+    pub rest: RestOptions,
 }
 
 /// All links of one revision.

@@ -5,6 +5,7 @@ mod check;
 mod link;
 pub mod plan;
 mod resolve;
+pub mod rest;
 #[cfg(test)]
 mod tests;
 pub mod wire;
@@ -14,4 +15,7 @@ pub use link::{End, Grant, Graph, Link, Presence, ProcessId, Refusal};
 pub use plan::{Plan, Step, diff};
 pub use resolve::{HostServices, MANAGEMENT_ROLE, resolve, resolve_with};
 
-pub use crate::manifest::{Forward, Identity, Limits, ServiceType, SocketType, UnixOptions};
+pub use crate::manifest::{
+    Forward, Forwarded, Identity, Limits, RestOptions, RestRule, ServiceType, SocketType, Tracing,
+    UnixOptions,
+};

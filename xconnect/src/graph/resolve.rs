@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::link::{End, Grant, Graph, Link, Presence, Refusal};
 use crate::ids::{ContainerName, InsidePath, LinkKey, Role, ServiceName};
 use crate::manifest::{
-    CONTROL_SERVICE, ContainerManifest, DrmAccess, Identity, Limits, Requirement, Revision, Rights, Service,
-    ServiceType, UnixOptions, UnknownRole,
+    CONTROL_SERVICE, ContainerManifest, DrmAccess, Identity, Limits, Requirement, RestOptions, Revision,
+    Rights, Service, ServiceType, UnixOptions, UnknownRole,
 };
 
 /// The role that opens the control socket's management part to a container.
@@ -123,6 +123,20 @@ pub fn resolve_with(
     Graph { revision: Some(revision.id().clone()), links }
 }
 
+/// What a service's manifest fixes for each of its links.
+#[derive(Default)]
+struct Options {
+    limits: Limits,
+    unix: UnixOptions,
+    rest: RestOptions,
+}
+
+impl Options {
+    fn of(service: &Service) -> Self {
+        Self { limits: service.limits(), unix: service.unix(), rest: service.rest() }
+    }
+}
+
 fn link(
     host: &HostServices,
     consumer: &ContainerManifest,
@@ -130,20 +144,20 @@ fn link(
     found: Found<'_>,
 ) -> Option<Link> {
     let kind = found.kind();
-    let (provider, socket, role, grant, limits, unix) = match found {
+    let (provider, socket, role, grant, options) = match found {
         Found::Control => {
             let role = control_role(consumer, requirement);
             let name = ContainerName::new(ContainerName::HOST).ok()?;
             let end = End { name, presence: Presence::Host };
             let grant = grant_control(consumer, &role);
-            (end, host.pv_ctrl.clone(), role, grant, Limits::default(), UnixOptions::default())
+            (end, host.pv_ctrl.clone(), role, grant, Options::default())
         }
         Found::Service(provider, service) => {
             let socket = service.socket()?.clone();
             let role = role(requirement, service, &socket);
             let end = End { name: provider.name().clone(), presence: Presence::NotRunning };
             let grant = grant(consumer.name(), &role, service, &socket);
-            (end, socket, role, grant, service.limits(), service.unix())
+            (end, socket, role, grant, Options::of(service))
         }
     };
     Some(Link {
@@ -159,8 +173,9 @@ fn link(
         interface: requirement.interface().map_or_else(|| kind.as_str().to_owned(), Clone::clone),
         socket,
         grant,
-        limits,
-        unix,
+        limits: options.limits,
+        unix: options.unix,
+        rest: options.rest,
     })
 }
 
@@ -206,7 +221,11 @@ fn grant(
             return Err(Refusal::CardNode(role.clone()));
         }
     }
-    Ok(Grant::new(role.clone(), identity))
+    let rules = match policy.map(crate::manifest::RolePolicy::rights) {
+        Some(Rights::Rest(rules)) => Some(Arc::clone(rules)),
+        _ => None,
+    };
+    Ok(Grant::new(role.clone(), identity).with_rest_rules(rules))
 }
 
 /// A manager is one on the control socket without asking for it, as upstream.

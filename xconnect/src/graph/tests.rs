@@ -344,6 +344,7 @@ fn any_link() -> impl Strategy<Value = Link> {
                     socket_type: if flag { SocketType::Seqpacket } else { SocketType::Stream },
                     lossy_fds: flag,
                 },
+                rest: RestOptions::default(),
             }
         },
     )

@@ -1,10 +1,13 @@
 //! What a provider's manifest grants to a role: an identity, a choice of consumers, and rights by type.
 
+use std::sync::Arc;
+
 use super::dbus_policy::{self, DbusPolicy};
 use super::getters;
 use super::glob::Glob;
 use super::options::{Identity, ServiceType};
 use super::reader::{Object, Value};
+use super::rest::{self, RestRule};
 use crate::ids::ContainerName;
 
 pub(super) use super::dbus_policy::bus_name;
@@ -55,7 +58,7 @@ pub enum Rights {
     #[default]
     All,
     /// rest: only requests that one of the rules fits.
-    Rest(Vec<RestRule>),
+    Rest(Arc<[RestRule]>),
     /// dbus: names, rules and descriptors.
     Dbus(DbusPolicy),
     /// drm: which kind of node.
@@ -64,20 +67,6 @@ pub enum Rights {
     WaylandPreset(WaylandPreset),
     /// wayland: only these globals.
     WaylandGlobals(Vec<WaylandGlobal>),
-}
-
-/// Requests that a role may send.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RestRule {
-    methods: Option<Vec<String>>,
-    path: String,
-}
-
-getters! { RestRule:
-    /// The methods; `None`: every one.
-    opt methods: Vec<String>;
-    /// The prefix of the path.
-    by_ref path: String;
 }
 
 /// Which node of a graphics card a role gets.
@@ -124,7 +113,7 @@ pub(super) fn read(value: &Value<'_>, kind: Option<ServiceType>) -> Option<RoleP
     let rights = match kind {
         Some(ServiceType::Rest) => {
             known.push("allow");
-            object.get("allow").and_then(|allow| allow.list(read_rest_rule)).map(Rights::Rest)
+            object.get("allow").and_then(|allow| rest::read_rules(&allow)).map(Rights::Rest)
         }
         Some(ServiceType::Dbus) => {
             known.extend(dbus_policy::KEYS);
@@ -150,32 +139,6 @@ pub(super) fn read(value: &Value<'_>, kind: Option<ServiceType>) -> Option<RoleP
         consumers: object.get("consumers").and_then(|list| list.list(|glob| glob.parse(Glob::new))),
         rights: rights.unwrap_or_default(),
     })
-}
-
-fn read_rest_rule(value: &Value<'_>) -> Option<RestRule> {
-    let object = value.object()?;
-    object.only(&["methods", "path"]);
-    let method = |value: &Value<'_>| {
-        value.parse(|text| {
-            let token = !text.is_empty() && text.bytes().all(|b| b.is_ascii_uppercase() || b == b'-');
-            if token { Ok(text.to_owned()) } else { Err("must be a method in capitals, like \"GET\"") }
-        })
-    };
-    let methods = object.get("methods").map(|list| list.list(method));
-    let path = object.require("path").and_then(|path| {
-        path.parse(|text| {
-            if !text.starts_with('/') {
-                Err("must start with /")
-            } else if text.split('/').any(|part| part == "..") {
-                Err("must not contain \"..\"")
-            } else if text.chars().any(|c| c.is_control() || c == '?' || c == '#') {
-                Err("must be a plain path")
-            } else {
-                Ok(text.to_owned())
-            }
-        })
-    });
-    Some(RestRule { methods: methods.flatten(), path: path? })
 }
 
 fn read_wayland(object: &Object<'_>) -> Option<Rights> {

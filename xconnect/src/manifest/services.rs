@@ -8,6 +8,7 @@ use super::getters;
 use super::options::{Forward, Limits, ServiceType, SocketType, UnixOptions};
 use super::policy::{self, RolePolicy, bus_name};
 use super::reader::{Object, Value};
+use super::rest::{self, RestOptions};
 
 /// The service of the host's own control socket, which no container can provide.
 pub const CONTROL_SERVICE: &str = "pv-ctrl";
@@ -41,6 +42,7 @@ pub struct Service {
     unknown_role: UnknownRole,
     limits: Limits,
     unix: UnixOptions,
+    rest: RestOptions,
 }
 
 getters! { Service:
@@ -56,6 +58,8 @@ getters! { Service:
     copy limits: Limits;
     /// Options of unix services (defaults elsewhere).
     copy unix: UnixOptions;
+    /// Options of rest services (defaults elsewhere).
+    copy rest: RestOptions;
 }
 
 impl Service {
@@ -163,10 +167,17 @@ fn read_service(object: &Object<'_>) -> Option<Service> {
     let mut known = COMMON_KEYS.to_vec();
     match kind {
         Some(ServiceType::Unix) => known.extend(["socket", "forward", "socket_type", "lossy_fds"]),
+        Some(ServiceType::Rest) => {
+            known.push("socket");
+            known.extend(rest::KEYS);
+        }
         Some(ServiceType::Tcp) => known.push("port"),
         Some(ServiceType::Http) => known.extend(["port", "socket"]),
         Some(_) => known.push("socket"),
-        None => known.extend(["socket", "port", "forward", "socket_type", "lossy_fds"]),
+        None => {
+            known.extend(["socket", "port", "forward", "socket_type", "lossy_fds"]);
+            known.extend(rest::KEYS);
+        }
     }
     object.only(&known);
     let endpoint = read_endpoint(object, kind);
@@ -184,6 +195,8 @@ fn read_service(object: &Object<'_>) -> Option<Service> {
     let limits = read_limits(object);
     let unix =
         if matches!(kind, Some(ServiceType::Unix) | None) { read_unix(object) } else { <_>::default() };
+    let rest =
+        if matches!(kind, Some(ServiceType::Rest) | None) { rest::read(object) } else { <_>::default() };
     Some(Service {
         name: name?,
         kind: kind?,
@@ -192,6 +205,7 @@ fn read_service(object: &Object<'_>) -> Option<Service> {
         unknown_role: unknown_role.unwrap_or_default(),
         limits,
         unix,
+        rest,
     })
 }
 

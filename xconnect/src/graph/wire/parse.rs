@@ -13,7 +13,7 @@ use super::entry::LinkEntry;
 use super::presence;
 use crate::graph::link::{End, Grant, Graph, Link, Refusal};
 use crate::ids::{ContainerName, InsidePath, LinkKey, Role, ServiceName};
-use crate::manifest::{Identity, ServiceType};
+use crate::manifest::{Identity, RestOptions, ServiceType};
 
 /// Longest reason shown, in characters.
 const SHOWN_MAX: usize = 300;
@@ -252,5 +252,6 @@ fn link(entry: LinkEntry) -> Result<Link, Vec<Wrong>> {
         grant,
         limits: options.limits(),
         unix: options.unix(),
+        rest: RestOptions::default(),
     })
 }

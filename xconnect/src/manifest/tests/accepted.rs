@@ -81,6 +81,45 @@ fn options_limits_and_roles_of_a_unix_service() {
 }
 
 #[test]
+fn options_of_rest_services() {
+    let revision = loaded(&[(
+        "s/services.json",
+        r#"[{"name":"plain","type":"rest","socket":"/a"},
+            {"name":"own","type":"rest","socket":"/a","max_requests":7,"max_header_bytes":1024,"max_body_bytes":0,
+             "header_timeout":"500ms","body_timeout":2,"response_timeout":"1h","forwarded":"keep","tracing":true,
+             "roles":{"none":{"allow":[]},"all":{}}},
+            {"name":"other","type":"unix","socket":"/a"}]"#,
+    )]);
+    let container = container(&revision, "s");
+    let service = |name: &str| container.service(&ServiceName::new(name).unwrap()).unwrap();
+    let default = RestOptions {
+        max_requests: 1024,
+        max_header_bytes: 65536,
+        max_body_bytes: None,
+        header_timeout: Duration::from_secs(10),
+        body_timeout: Duration::from_secs(30),
+        response_timeout: Duration::from_secs(60),
+        forwarded: Forwarded::Drop,
+        tracing: Tracing::Pass,
+    };
+    assert_eq!((service("plain").rest(), service("other").rest()), (default, default));
+    let own = RestOptions {
+        max_requests: 7,
+        max_header_bytes: 1024,
+        max_body_bytes: Some(0),
+        header_timeout: Duration::from_millis(500),
+        body_timeout: Duration::from_secs(2),
+        response_timeout: Duration::from_secs(3600),
+        forwarded: Forwarded::Keep,
+        tracing: Tracing::Make,
+    };
+    assert_eq!(service("own").rest(), own);
+    let rights = |role: &str| service("own").role(&Role::new(role).unwrap()).unwrap().rights().clone();
+    assert_eq!(rights("none"), Rights::Rest([].into()));
+    assert_eq!(rights("all"), Rights::All);
+}
+
+#[test]
 fn policies_of_the_other_types() {
     let revision = loaded(&[(
         "s/services.json",
@@ -100,8 +139,8 @@ fn policies_of_the_other_types() {
         service.role(&Role::new(role).unwrap()).unwrap().rights().clone()
     };
     let Rights::Rest(rules) = rights("rest", "r") else { panic!("rest") };
-    assert_eq!(rules[0].methods().map(Vec::len), Some(2));
-    assert_eq!((rules[1].methods(), rules[1].path().as_str()), (None, "/"));
+    assert_eq!(rules[0].methods().map(<[String]>::len), Some(2));
+    assert_eq!((rules[1].methods(), rules[1].path()), (None, "/"));
     let Rights::Dbus(policy) = rights("bus", "operator") else { panic!("dbus") };
     assert_eq!(policy.names().unwrap()[0].level(), NameLevel::Talk);
     assert_eq!(policy.rules().unwrap()[0].path().map(String::as_str), Some("/org/foo/*"));

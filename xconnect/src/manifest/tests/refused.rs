@@ -88,7 +88,7 @@ fn services() {
     service(r#""type":"unix","socket":"/a/../b""#, "[0].socket: must not contain \"..\"");
     service(r#""type":"unix","socket":"/a\u0000b""#, "[0].socket: must not contain a NUL byte");
     service(r#""type":"drm","socket":"/proc/x""#, "[0].socket: must not lie in /proc");
-    service(r#""type":"rest","socket":"/a","forward":"user""#, "[0].forward: unknown key");
+    service(r#""type":"wayland","socket":"/a","forward":"user""#, "[0].forward: unknown key");
     service(
         r#""type":"unix","socket":"/a","forward":"fast""#,
         "[0].forward: must be \"user\" or \"kernel\" or \"auto\", not \"fast\"",
@@ -142,6 +142,55 @@ fn services() {
     );
 }
 
+#[test]
+fn options_of_rest_services() {
+    let rest = |option: &str, error: &str| {
+        service(&format!(r#""type":"rest","socket":"/a",{option}"#), &format!("[0].{error}"));
+    };
+    for kind in ["unix", "dbus", "drm", "wayland"] {
+        for option in [
+            "max_requests",
+            "max_header_bytes",
+            "max_body_bytes",
+            "header_timeout",
+            "body_timeout",
+            "response_timeout",
+            "forwarded",
+            "tracing",
+        ] {
+            let near =
+                if kind == "unix" && option == "forwarded" { ", did you mean \"forward\"?" } else { "" };
+            service(
+                &format!(r#""type":"{kind}","socket":"/a","{option}":1"#),
+                &format!("[0].{option}: unknown key{near}"),
+            );
+        }
+    }
+    rest(r#""max_request":1"#, "max_request: unknown key, did you mean \"max_requests\"?");
+    rest(r#""forward":"keep""#, "forward: unknown key, did you mean \"forwarded\"?");
+    rest(r#""max_requests":0"#, "max_requests: must be a whole number from 1 to 1000000, not 0");
+    rest(
+        r#""max_header_bytes":1023"#,
+        "max_header_bytes: must be a whole number from 1024 to 1048576, not 1023",
+    );
+    rest(
+        r#""max_header_bytes":1048577"#,
+        "max_header_bytes: must be a whole number from 1024 to 1048576, not 1048577",
+    );
+    rest(
+        r#""max_body_bytes":-1"#,
+        "max_body_bytes: must be a whole number from 0 to 9223372036854775807, not -1",
+    );
+    rest(r#""max_body_bytes":null"#, "max_body_bytes: must be a number, not null");
+    rest(r#""header_timeout":0"#, "header_timeout: must be longer than 0");
+    rest(
+        r#""response_timeout":"soon""#,
+        "response_timeout: must be a number of seconds or a duration like \"30s\", at most a year, not \"soon\"",
+    );
+    rest(r#""forwarded":"pass""#, "forwarded: must be \"drop\" or \"keep\", not \"pass\"");
+    rest(r#""tracing":"yes""#, "tracing: must be true or false, not a string");
+}
+
 #[track_caller]
 fn role(kind: &str, policy: &str, error: &str) {
     let text = format!(r#""type":"{kind}","socket":"/a","roles":{{"r":{{{policy}}}}}"#);
@@ -160,9 +209,34 @@ fn policies() {
         r#""consumers":["a/*"]"#,
         "consumers[0]: must not contain '/': letters, digits and . _ - + @ : are allowed (or * or ?)",
     );
-    role("rest", r#""allow":[{"path":"v1"}]"#, "allow[0].path: must start with /");
-    role("rest", r#""allow":[{"path":"/a/../b"}]"#, "allow[0].path: must not contain \"..\"");
-    role("rest", r#""allow":[{"path":"/a?b"}]"#, "allow[0].path: must be a plain path");
+    for (path, error) in [
+        ("v1", "must start with / (or be * or **)"),
+        ("/a/../b", "must not contain \".\" or \"..\""),
+        ("/a/./b", "must not contain \".\" or \"..\""),
+        ("/a/..;x", "must not contain \".\" or \"..\""),
+        ("//a", "must not contain //"),
+        ("/a//", "must not contain //"),
+        ("/a?b=c", "must not have a query: requests are judged by their path alone"),
+        ("/a***", "must not contain ***"),
+        ("/a#b", "must be a plain path, without #, \\ and control characters"),
+        ("/a%20b", "must be written without percent-encoding: requests are decoded before they are compared"),
+    ] {
+        role("rest", &format!(r#""allow":[{{"path":"{path}"}}]"#), &format!("allow[0].path: {error}"));
+    }
+    let long = format!(r#""allow":[{{"path":"/{}"}}]"#, "x".repeat(256));
+    role("rest", &long, "allow[0].path: must not be longer than 256 bytes");
+    let many = format!(r#""allow":[{}]"#, vec![r#"{"path":"/"}"#; 129].join(","));
+    role("rest", &many, "allow: must not have more than 128 rules (has 129)");
+    role(
+        "rest",
+        r#""allow":[{"path":"/","method":[]}]"#,
+        "allow[0].method: unknown key, did you mean \"methods\"?",
+    );
+    role(
+        "rest",
+        r#""allow":[{"path":"/","methods":[]}]"#,
+        "allow[0].methods: must not be empty: without it, every method is meant",
+    );
     role(
         "rest",
         r#""allow":[{"path":"/","methods":["get"]}]"#,
