@@ -19,6 +19,7 @@ pub mod plain;
 pub mod pod;
 pub mod process;
 pub mod programs;
+pub mod rest;
 pub mod rootfs;
 pub mod sandbox;
 pub mod scene;
