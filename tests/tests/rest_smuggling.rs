@@ -31,7 +31,7 @@ impl Stage {
             let service = format!("api{}", links.len());
             links.entry(options(case)).or_insert_with(|| {
                 let link = Rest::link(&service, "consumer", &consumer, &house);
-                let link = case.options.iter().fold(link, |link, (name, value)| link.option(name, value.clone()));
+                let link = case.options.iter().fold(link, |link, (name, value)| link.rest(name, value.clone()));
                 let provider = Provider::start(&house.listen(link.socket()), Plan::new());
                 (link, provider)
             });
