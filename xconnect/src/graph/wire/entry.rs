@@ -6,6 +6,7 @@ use serde::de::{Deserialize, Deserializer};
 use serde::ser::{SerializeStruct, Serializer};
 use serde::{Deserialize as DeriveDeserialize, Serialize};
 
+use super::rest::Rest;
 use crate::graph::link::{Link, Presence};
 use crate::manifest::{Forward, Identity, Limits, SocketType, UnixOptions, milliseconds};
 
@@ -187,6 +188,9 @@ pub struct Options {
     pub idle_timeout: Option<Seconds>,
     /// Seconds.
     pub connect_timeout: Seconds,
+    /// What only rest links have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rest: Option<Rest>,
 }
 
 impl Default for Options {
@@ -207,6 +211,7 @@ impl Options {
             max_connections: limits.max_connections,
             idle_timeout: limits.idle_timeout.map(Seconds),
             connect_timeout: Seconds(limits.connect_timeout),
+            rest: None,
         }
     }
 
@@ -215,7 +220,7 @@ impl Options {
             Ok(grant) => (grant.identity(), None),
             Err(refusal) => (Identity::NOBODY, Some(refusal.to_string())),
         };
-        Self::new(identity, refused, link.limits, link.unix)
+        Self { rest: Rest::of(link), ..Self::new(identity, refused, link.limits, link.unix) }
     }
 
     pub(super) fn limits(&self) -> Limits {

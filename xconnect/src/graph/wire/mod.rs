@@ -2,6 +2,7 @@
 
 mod entry;
 mod parse;
+mod rest;
 #[cfg(test)]
 mod tests;
 
@@ -9,6 +10,7 @@ pub use entry::{
     Connections, Counters, Directions, InKernel, LinkEntry, Moved, Options, Path, Seconds, Status, Stay,
 };
 pub use parse::{About, EntryError, Parsed, parse, parse_each};
+pub use rest::{Rest, Rule};
 
 use super::link::{Graph, Link, Presence, ProcessId};
 use entry::{pid_of, start_of};
