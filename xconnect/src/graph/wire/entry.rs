@@ -6,6 +6,7 @@ use serde::de::{Deserialize, Deserializer};
 use serde::ser::{SerializeStruct, Serializer};
 use serde::{Deserialize as DeriveDeserialize, Serialize};
 
+use super::http::Http;
 use super::rest::Rest;
 use crate::graph::link::{Link, Presence};
 use crate::manifest::{Forward, Identity, Limits, SocketType, UnixOptions, milliseconds};
@@ -164,6 +165,9 @@ pub struct Counters {
     pub fds: u64,
     /// Messages and requests that the policy stopped.
     pub denied: u64,
+    /// Requests; only of rest links.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http: Option<Http>,
 }
 
 /// What our engine tells the mesh beyond upstream's fields.

@@ -113,6 +113,12 @@ fn the_order_of_fields() {
     let full = r#"{"type":"unix","name":"raw-unix","consumer":"web","consumer_pid":1,"provider":"srv","provider_pid":5678,"role":"any","interface":"unix","target":"/x","socket":"/run/raw.sock","status":"up","reason":null,"path":"user","revision":"9f2c","since":"2026-11-23T18:00:00Z","counters":{"connections":{"open":0,"total":0,"refused":0,"failed":0},"bytes":{"to_provider":0,"to_consumer":0},"messages":{"to_provider":0,"to_consumer":0},"kernel":{"bytes":0,"messages":0,"errors":0,"cut":0,"long_flows":0,"long_flows_kernel":0,"send_buffers":0,"growth_refused":0,"stay":{"picked":0,"flows":0,"send_buffers":0,"descriptors":0,"refused":0}},"user":{"bytes":0,"messages":0},"fds":3,"denied":0},"consumer_start":5,"path_reason":"no promise"}"#;
     assert_eq!(serde_json::to_string(&entry).unwrap(), full);
     assert_eq!(serde_json::from_str::<LinkEntry>(full).unwrap(), entry);
+    let http = Http { answers: Answers { ok: 4, ..Answers::default() }, timeouts: 2, ..Http::default() };
+    let counters = Counters { http: Some(http), ..Counters::default() };
+    let text = serde_json::to_string(&counters).unwrap();
+    let requests = r#""denied":0,"http":{"requests":{"open":0,"total":0,"GET":0,"HEAD":0,"POST":0,"PUT":0,"DELETE":0,"PATCH":0,"OPTIONS":0,"other":0},"answers":{"2xx":4,"3xx":0,"4xx":0,"5xx":0,"cut":0,"refused":0,"denied":0},"upgrades":0,"retried":0,"timeouts":2,"latency_us":{"count":0,"sum":0,"p50":0,"p90":0,"p99":0},"upstream":{"opened":0,"reused":0,"idle":0}}}"#;
+    assert!(text.ends_with(requests), "{text}");
+    assert_eq!(serde_json::from_str::<Counters>(&text).unwrap(), counters);
 }
 
 fn rest(options: &str) -> String {
