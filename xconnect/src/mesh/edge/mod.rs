@@ -9,5 +9,7 @@ pub mod unix;
 mod workers;
 
 pub use budget::{ConnectionPermit, FdBudget, LinkShare};
-pub use counters::{Counts, LATENCY_BOUNDS_US, LinkCounters};
+pub use counters::{
+    CLASSES, Counts, HttpCounters, HttpCounts, LATENCY_BOUNDS_US, LinkCounters, METHODS, REQUEST_BOUNDS_US,
+};
 pub use workers::{Workers, WorkersError};
