@@ -140,8 +140,17 @@ fn a_broken_chunk_of_an_answer_cuts_it() {
         for part in broken_parts {
             let steps = [answer(format!("{head}{part}")), vec![Step::Hang]].concat();
             let (got, ended) = broken(sandbox, steps);
+            if got.status == 0 {
+                // The mistake came together with the head: the consumer hears nothing.
+                assert_eq!(ended, Err(Trouble::End), "{part:?}: {got:?}");
+                continue;
+            }
+            if got.status == 502 {
+                assert_eq!(ended, Ok(()), "{part:?}: {got:?}");
+                continue;
+            }
             assert_eq!((got.status, ended), (200, Err(Trouble::Cut)), "{part:?}: {got:?}");
-            assert!(got.body.starts_with("hello") && got.body.len() <= 8, "{part:?}: {got:?}");
+            assert!("hellohel".starts_with(&got.body), "{part:?}: {got:?}");
         }
     });
 }

@@ -174,21 +174,36 @@ fn a_socket_that_only_root_may_use_is_reached_as_the_role() {
 }
 
 #[test]
-fn a_link_that_ends_lets_the_request_under_way_end_first() {
+fn a_mesh_that_is_stopped_lets_the_request_under_way_end() {
     run(|sandbox| {
-        let rest = Rest::start(sandbox);
+        let mut rest = Rest::start(sandbox);
         rest.provider.on("/held", [vec![Step::Gate("go".into())], fixed("200 OK", "", "done")].concat());
         let mut client = rest.connect();
         client.ask("GET", "/held", "");
         rest.provider.wait_for("/held");
         let mut other = rest.connect();
         other.get("/");
-        rest.mesh.apply(&[]);
+        rest.mesh.begin_stop();
         // The idle connection ends, so that nothing new begins.
         other.ends();
         rest.provider.open("go");
         assert_eq!(client.answer().body, "done");
         client.ends();
+        assert_eq!(rest.mesh.stop(), Some(0));
+    });
+}
+
+#[test]
+fn a_link_that_is_removed_cuts_the_request_under_way() {
+    run(|sandbox| {
+        let rest = Rest::start(sandbox);
+        rest.provider.on("/held", vec![Step::Body, Step::Hang]);
+        let mut client = rest.connect();
+        client.ask("GET", "/held", "");
+        rest.provider.wait_for("/held");
+        rest.mesh.apply(&[]);
+        client.ends();
+        rest.provider.wait("the end", |records| records.0[0].ended);
         rest.mesh.wait_gone(&rest.link);
     });
 }

@@ -150,7 +150,12 @@ fn what_can_be_read_in_two_ways_is_refused_where_there_are_rules() {
             &rest,
             &[("GET", "/", 200), ("GET", "/a/../b", 200), ("GET", "/%c3%a4?%2f//%00", 200), ("OPTIONS", "*", 200), ("GET", "/a;b=c", 200), ("GET", "/%25", 200)],
         );
-        // Without rules nothing is decided by the path, and it is the provider's.
+    });
+}
+
+#[test]
+fn without_rules_the_path_is_the_providers() {
+    run(|sandbox| {
         let open = Rest::start(sandbox);
         for target in ["/a%2fb", "/a\\b", "//x", "/a/../../b", "/%00", "/%zz"] {
             assert_eq!(status(&open, "GET", target), 200, "{target}");
@@ -168,7 +173,7 @@ fn a_denial_names_link_and_rule_and_the_raw_target_goes_on() {
         let mut client = rest.connect();
         let denied: Answer = client.call("POST", "/api", "");
         assert_eq!(denied.status, 403);
-        client.ends();
+        client.ends_as_said(&denied);
         let json = denied.json();
         let consumer_and_service = format!("{}/{}", rest.link.text("consumer"), rest.link.text("name"));
         assert!(json["link"].as_str().is_some_and(|link| link.starts_with(&consumer_and_service)), "{json}");

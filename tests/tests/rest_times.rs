@@ -22,7 +22,7 @@ fn a_provider_that_is_not_up_is_waited_for_and_then_503() {
         assert!(begin.elapsed() >= Duration::from_millis(900), "after {:?}", begin.elapsed());
         assert_eq!((refused.status, refused.head.get("retry-after")), (503, Some("1")));
         assert!(refused.json()["error"].is_string(), "{refused:?}");
-        client.ends();
+        client.ends_as_said(&refused);
         rest.start_provider(Plan::new());
         rest.assert_reported(&rest.connect().get("/").json());
     });
@@ -57,7 +57,7 @@ fn a_provider_that_is_silent_gives_504() {
         let silent = client.call("GET", "/silent", "");
         assert_eq!(silent.status, 504, "{silent:?}");
         assert!(silent.json()["error"].is_string());
-        client.ends();
+        client.ends_as_said(&silent);
         rest.provider.wait("the end", |records| records.0.iter().all(|record| record.ended));
     });
 }

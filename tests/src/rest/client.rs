@@ -24,6 +24,12 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// True where it says that the connection ends.
+    #[must_use]
+    pub fn closes(&self) -> bool {
+        self.head.all("connection").any(|value| value.eq_ignore_ascii_case("close"))
+    }
+
     /// The body as JSON.
     #[track_caller]
     #[must_use]
@@ -177,6 +183,15 @@ impl Client {
             Err(Trouble::Cut) => {}
             other => panic!("instead of the end: {:?}", other.map(|bytes| latin1(&bytes))),
         }
+    }
+
+    /// Asserts that the connection ends where its last answer said so; tells whether it did.
+    #[track_caller]
+    pub fn ends_as_said(&mut self, answer: &Answer) -> bool {
+        if answer.closes() {
+            self.ends();
+        }
+        answer.closes()
     }
 
     /// Ends the sending side.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use rustix::net::sockopt::{self, Timeout};
 use rustix::net::{Shutdown, SocketFlags};
 
-use super::record::{Connection, Records};
+use super::record::{Connection, Records, Seen};
 use super::serve::{Exchange, serve};
 use super::steps::{Plan, Step};
 use crate::socket::{Listener, Socket};
@@ -27,6 +27,7 @@ struct State {
     /// Their sockets, to cut them; `None` once they have ended.
     sockets: Vec<Option<Socket>>,
     opened: BTreeSet<String>,
+    requests: u64,
     over: bool,
 }
 
@@ -50,6 +51,16 @@ impl Shared {
         self.record(id, |record| record.ended = true);
         if let Some(socket) = self.lock().sockets.get_mut(index(id)) {
             *socket = None;
+        }
+    }
+
+    /// Takes down a new request.
+    pub(super) fn request(&self, id: u64, seen: Seen) {
+        let mut state = self.lock();
+        state.requests += 1;
+        let order = state.requests;
+        if let Some(record) = state.records.get_mut(index(id)) {
+            record.requests.push(Seen { order, ..seen });
         }
     }
 
@@ -125,12 +136,6 @@ impl Provider {
     #[must_use]
     pub fn records(&self) -> Records {
         Records(self.shared.lock().records.clone())
-    }
-
-    /// What has come on the connections after the first `skip` ones.
-    #[must_use]
-    pub fn records_after(&self, skip: usize) -> Records {
-        Records(self.shared.lock().records.iter().skip(skip).cloned().collect())
     }
 
     /// How many connections there were.

@@ -15,6 +15,8 @@ pub(super) const BODY_KEPT: usize = 1 << 20;
 pub struct Seen {
     /// Its connection.
     pub connection: u64,
+    /// Its place among all requests of the provider.
+    pub order: u64,
     /// Its head.
     pub head: Head,
     /// The first bytes of its body, as text with one character a byte.
@@ -62,9 +64,32 @@ pub struct Connection {
 pub struct Records(pub Vec<Connection>);
 
 impl Records {
-    /// All requests, by connection.
+    /// All requests, in the order in which their heads came.
     pub fn requests(&self) -> impl Iterator<Item = &Seen> {
-        self.0.iter().flat_map(|connection| &connection.requests)
+        let mut all: Vec<_> = self.0.iter().flat_map(|connection| &connection.requests).collect();
+        all.sort_by_key(|seen| seen.order);
+        all.into_iter()
+    }
+
+    /// What is not in older records of the same provider: of each connection the bytes and requests since.
+    #[must_use]
+    pub fn since(&self, older: &Self) -> Self {
+        let mut all = self.0.clone();
+        for (now, before) in all.iter_mut().zip(&older.0) {
+            now.raw = now.raw.get(before.raw.len()..).unwrap_or_default().to_owned();
+            now.requests.drain(..before.requests.len());
+            if now.wrong == before.wrong {
+                now.wrong = None;
+            }
+        }
+        Self(all)
+    }
+
+    /// True where nothing of a request is missing that can still come.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        let settled = |connection: &Connection| connection.requests.iter().all(|seen| seen.complete);
+        self.0.iter().all(|connection| connection.ended || settled(connection))
     }
 
     /// The only request for this path.

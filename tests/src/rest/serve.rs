@@ -84,7 +84,7 @@ impl Exchange {
         let complete = matches!(self.rest, Rest::Nothing | Rest::Length(0));
         let seen = Seen { connection: self.id, head: head.clone(), complete, ..Seen::default() };
         let path = seen.path().to_owned();
-        self.shared.record(self.id, |record| record.requests.push(seen));
+        self.shared.request(self.id, seen);
         // Not all clients send a body unasked.
         let steps = self.shared.steps(&path);
         let plain = steps.first() == Some(&Step::Body);
