@@ -11,6 +11,7 @@ pub mod engine;
 pub mod fdstore;
 pub mod fuse;
 pub mod graph;
+pub mod guests;
 pub mod hostile;
 pub mod http;
 pub mod mesh;

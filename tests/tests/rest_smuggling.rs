@@ -13,7 +13,7 @@ const ONLY: &str = "XCONNECT_REST_CASE";
 
 /// A link with a provider of its own for each set of options that a case asks for.
 struct Stage {
-    _mesh: Mesh,
+    mesh: Mesh,
     consumer: Container,
     _house: Container,
     links: BTreeMap<String, (Link, Provider)>,
@@ -39,7 +39,7 @@ impl Stage {
         let graph: Vec<_> = links.values().map(|(link, _)| link.clone()).collect();
         let mesh = Mesh::start_with(sandbox, None, &graph);
         mesh.wait_all(&graph, "up");
-        Self { _mesh: mesh, consumer, _house: house, links }
+        Self { mesh, consumer, _house: house, links }
     }
 
     fn play(&self, case: &Case, pace: Pace) -> Vec<String> {
@@ -49,9 +49,14 @@ impl Stage {
             let mut client = Client::from(self.consumer.connect(link.target()));
             replay(&mut client, case, pace)
         };
-        // What the provider has a beginning of is cut.
+        // What the provider has a beginning of is cut, which may be seen late.
+        let opened = || self.mesh.counter(link, "/http/upstream/opened");
+        if case.cut {
+            self.mesh.wait_counter(link, "/connections/open", 0);
+        }
         let seen = eventually("the provider has all that comes", || {
             let records = provider.records();
+            ensure(!case.cut || records.0.len() as u64 == opened(), "a connection is on its way")?;
             ensure(records.is_settled(), format_args!("{}: {records:#?}", case.name))?;
             Ok::<_, String>(records.since(&before))
         });

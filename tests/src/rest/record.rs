@@ -71,7 +71,7 @@ impl Records {
         all.into_iter()
     }
 
-    /// What is not in older records of the same provider: of each connection the bytes and requests since.
+    /// What is not in older records (of the same provider): of each connection the bytes and requests since.
     #[must_use]
     pub fn since(&self, older: &Self) -> Self {
         let mut all = self.0.clone();
@@ -88,7 +88,9 @@ impl Records {
     /// True where nothing of a request is missing that can still come.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        let settled = |connection: &Connection| connection.requests.iter().all(|seen| seen.complete);
+        let settled = |connection: &Connection| {
+            !connection.requests.is_empty() && connection.requests.iter().all(|seen| seen.complete)
+        };
         self.0.iter().all(|connection| connection.ended || settled(connection))
     }
 
