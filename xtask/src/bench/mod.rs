@@ -5,6 +5,7 @@ mod http;
 mod load;
 mod mesh;
 pub(crate) mod part;
+mod placement;
 mod pod;
 mod reaction;
 mod report;
