@@ -222,7 +222,7 @@ fn unknown_keys_pass() {
 fn a_link_of_a_type_that_is_not_served_says_so() {
     run(|sandbox| {
         let pair = Pair::start(sandbox);
-        let links = ["rest", "dbus", "drm", "wayland", "tcp", "http"].map(|kind| {
+        let links = ["dbus", "drm", "wayland", "tcp", "http"].map(|kind| {
             Link::new(kind, "consumer", "provider").with("type", kind).between(&pair.consumer, &pair.provider)
         });
         pair.mesh.apply(&links);

@@ -83,12 +83,33 @@ pub(super) fn rate(bytes_moved: u64, elapsed: Duration) -> String {
     format!("{}/s", bytes((bytes_moved as f64 / seconds).round() as u64))
 }
 
+/// How often something happens in a second; `-` where no time has passed.
+pub(super) fn per_second(count: u64, elapsed: Duration) -> String {
+    let seconds = elapsed.as_secs_f64();
+    if seconds <= 0.0 {
+        return "-".to_owned();
+    }
+    let value = count as f64 / seconds;
+    // 9.95 would be shown as 10.0.
+    if count == 0 || value >= 9.95 { format!("{value:.0}") } else { format!("{value:.1}") }
+}
+
 /// A part of a whole in percent; `-` of nothing.
 pub(super) fn percent(part: u64, whole: u64) -> String {
     if whole == 0 {
         return "-".to_owned();
     }
     format!("{:.0}%", part as f64 * 100.0 / whole as f64)
+}
+
+/// Microseconds, in the unit that keeps the number short.
+pub(super) fn micros(count: u64) -> String {
+    match count {
+        0 => "-".to_owned(),
+        1..1_000 => format!("{count} µs"),
+        1_000..1_000_000 => format!("{} ms", count as f64 / 1e3),
+        _ => format!("{} s", count as f64 / 1e6),
+    }
 }
 
 /// Seconds as the two largest of days, hours, minutes and seconds.
@@ -126,8 +147,14 @@ mod tests {
         assert_eq!(bytes(u64::MAX), "16.0 EiB");
         assert_eq!(rate(2048, Duration::from_millis(500)), "4.0 KiB/s");
         assert_eq!(rate(1, Duration::ZERO), "-");
+        assert_eq!(per_second(1, Duration::ZERO), "-");
+        assert_eq!(per_second(0, Duration::from_secs(1)), "0");
+        assert_eq!(per_second(1, Duration::from_secs(4)), "0.2");
+        assert_eq!(per_second(4999, Duration::from_millis(500)), "9998");
         assert_eq!(percent(1, 0), "-");
         assert_eq!(percent(2, 3), "67%");
+        assert_eq!((micros(0), micros(250)), ("-".to_owned(), "250 µs".to_owned()));
+        assert_eq!((micros(2_500), micros(60_000_000)), ("2.5 ms".to_owned(), "60 s".to_owned()));
         assert_eq!(seconds(59), "59s");
         assert_eq!(seconds(61), "1m01s");
         assert_eq!(seconds(3600), "1h00m");

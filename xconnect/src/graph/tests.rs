@@ -105,6 +105,41 @@ fn roles_give_a_grant_or_a_refusal() {
 }
 
 #[test]
+fn a_role_of_a_rest_service_has_its_rules() {
+    let service = r#""type":"rest","socket":"/s","max_requests":5,"roles":{
+        "some":{"allow":[{"methods":["GET"],"path":"/v1"}]},"none":{"allow":[]},"all":{"uid":1}}"#;
+    let link = |role: &str| link_of(service, &format!(r#","role":"{role}""#));
+    assert_eq!(link("some").rest.max_requests, 5);
+    let rules = |role: &str| link(role).grant.unwrap().rest_rules().cloned();
+    let texts =
+        |role: &str| rules(role).map(|rules| rules.iter().map(ToString::to_string).collect::<Vec<_>>());
+    assert_eq!(texts("some"), Some(vec!["GET /v1".to_owned()]));
+    assert_eq!((texts("none"), texts("all")), (Some(vec![]), None));
+    assert!(link_of(r#""type":"rest","socket":"/s""#, "").grant.unwrap().rest_rules().is_none());
+}
+
+#[test]
+fn another_rule_or_option_is_another_link() {
+    let of = |policy: &str, option: &str| {
+        let service = format!(r#""type":"rest","socket":"/s","roles":{{"any":{{{policy}}}}}{option}"#);
+        let link = link_of(&service, "");
+        Graph { revision: None, links: [(link.key.clone(), Arc::new(link))].into() }
+    };
+    let before = of(r#""allow":[{"path":"/v1"}]"#, "");
+    assert!(diff(&before, &before.clone()).is_empty());
+    for after in [
+        of(r#""allow":[{"path":"/v2"}]"#, ""),
+        of(r#""allow":[{"path":"/v1","methods":["GET"]}]"#, ""),
+        of(r#""allow":[]"#, ""),
+        of("", ""),
+        of(r#""allow":[{"path":"/v1"}]"#, r#","tracing":true"#),
+        of(r#""allow":[{"path":"/v1"}]"#, r#","body_timeout":"31s""#),
+    ] {
+        assert!(matches!(diff(&before, &after).steps(), [Step::Replace(_)]), "{after:?}");
+    }
+}
+
+#[test]
 fn a_bus_lets_those_without_a_role_in_as_nobody() {
     let bus = r#""type":"dbus","socket":"/s","roles":{"admin":{"uid":1}}"#;
     assert_eq!(link_of(bus, "").grant.unwrap().identity(), Identity::NOBODY);
@@ -311,13 +346,21 @@ fn any_link() -> impl Strategy<Value = Link> {
     let key = ("[a-c]", "[s-u]", "/[x-z](/[x-z])?");
     let ends = (any_presence(), prop_oneof![Just(ContainerName::HOST.to_owned()), "[a-c]"], any_presence());
     let kinds = prop::sample::select(&ServiceType::ALL[..]);
-    let grant = (prop::option::of("[a-z ]{1,5}"), any::<u32>(), any::<u32>());
+    let grant = (prop::option::of("[a-z ]{1,5}"), any::<u32>(), any::<u32>(), any_rules());
     let numbers = (1..9u32, prop::option::of(1..90_000u64), 0..90_000u64);
     (key, ends, kinds, grant, numbers, any::<bool>()).prop_map(
-        |((consumer, service, target), ends, kind, (refused, uid, gid), (max, idle, connect), flag)| {
+        |(
+            (consumer, service, target),
+            ends,
+            kind,
+            (refused, uid, gid, rules),
+            (max, idle, connect),
+            flag,
+        )| {
             let role = Role::new(if flag { "any" } else { "admin" }).unwrap();
             let (at, provider, there) = ends;
             let host = provider == ContainerName::HOST;
+            let is_rest = kind == ServiceType::Rest;
             Link {
                 key: LinkKey {
                     consumer: name(&consumer),
@@ -332,7 +375,9 @@ fn any_link() -> impl Strategy<Value = Link> {
                 socket: InsidePath::new("/s").unwrap(),
                 grant: match refused {
                     Some(reason) => Err(Refusal::Other(reason)),
-                    None => Ok(Grant::new(role, Identity { uid, gid })),
+                    None => {
+                        Ok(Grant::new(role, Identity { uid, gid }).with_rest_rules(rules.filter(|_| is_rest)))
+                    }
                 },
                 limits: Limits {
                     max_connections: max,
@@ -344,10 +389,31 @@ fn any_link() -> impl Strategy<Value = Link> {
                     socket_type: if flag { SocketType::Seqpacket } else { SocketType::Stream },
                     lossy_fds: flag,
                 },
-                rest: RestOptions::default(),
+                rest: if is_rest { any_options(max, connect, flag) } else { RestOptions::default() },
             }
         },
     )
+}
+
+fn any_options(number: u32, millis: u64, flag: bool) -> RestOptions {
+    let time = |more| std::time::Duration::from_millis(millis + more);
+    RestOptions {
+        max_requests: number,
+        max_header_bytes: 1024 * number,
+        max_body_bytes: flag.then_some(millis),
+        header_timeout: time(1),
+        body_timeout: time(20),
+        response_timeout: time(300),
+        forwarded: if flag { Forwarded::Keep } else { Forwarded::Drop },
+        tracing: if millis % 2 == 0 { Tracing::Make } else { Tracing::Pass },
+    }
+}
+
+fn any_rules() -> impl Strategy<Value = Option<Arc<[RestRule]>>> {
+    let methods = prop::option::of(prop::collection::vec("[A-Z]{1,4}", 1..3));
+    let rule = (methods, "/[a-z*? ]{0,6}")
+        .prop_filter_map("a rule", |(methods, path)| RestRule::new(methods, &path).ok());
+    prop::option::of(prop::collection::vec(rule, 0..3).prop_map(Arc::from))
 }
 
 proptest! {

@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::reader::{Object, Value};
 
 /// Longest path of a rule, in bytes. Comparing it with a request's takes, at worst, the product of both lengths.
@@ -15,7 +17,8 @@ const NO_METHODS: &str = "must not be empty: without it, every method is meant";
 pub(super) const RULES_MAX: usize = 128;
 
 /// What becomes of the fields `Forwarded` and `X-Forwarded-*` that a consumer sends.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Forwarded {
     /// They are dropped: a consumer could say anything in them.
     #[default]

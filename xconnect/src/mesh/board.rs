@@ -6,8 +6,8 @@ use std::time::SystemTime;
 
 use super::edge::LinkCounters;
 use super::limiter::{Limiter, limited};
-use crate::graph::Link;
 use crate::graph::wire::Status;
+use crate::graph::{Link, ServiceType};
 use crate::ids::LinkKey;
 
 /// A link's status with its reason.
@@ -35,10 +35,15 @@ pub(super) struct Place {
 impl Place {
     fn new(link: Arc<Link>) -> Self {
         let standing = Standing { status: Status::Declared, reason: None, since: SystemTime::now() };
+        let counters = LinkCounters::default();
+        if link.kind == ServiceType::Rest {
+            // Zeros, rather than nothing until the first request.
+            let _ = counters.http();
+        }
         Self {
             link: Mutex::new(link),
             standing: Mutex::new(standing),
-            counters: Arc::default(),
+            counters: Arc::new(counters),
             limiter: Arc::default(),
         }
     }

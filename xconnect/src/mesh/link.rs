@@ -16,7 +16,7 @@ use self::pace::{Backoff, Pace};
 use self::planted::Planted;
 use super::board::{Board, Place};
 use super::containers::Containers;
-use super::edge::{FdBudget, Workers};
+use super::edge::{FdBudget, RestThreads, Workers};
 use super::fdstore::FdStore;
 use super::inject::{self, Container, Placed, Watcher};
 use super::latest::Latest;
@@ -40,6 +40,7 @@ pub(super) struct Shared {
     pub(super) fdstore: FdStore,
     pub(super) board: Arc<Board>,
     pub(super) workers: Workers,
+    pub(super) rest: RestThreads,
     pub(super) offload: Arc<Offload>,
     pub(super) budget: Arc<FdBudget>,
     /// How long connections may go on after a request to stop.
@@ -301,7 +302,7 @@ pub(super) fn cannot_serve(link: &Link) -> Option<String> {
         return Some(refusal.to_string());
     }
     match link.kind {
-        ServiceType::Unix => None,
+        ServiceType::Unix | ServiceType::Rest => None,
         other => Some(format!("links of type {} are not served by this build", other.as_str())),
     }
 }

@@ -1,5 +1,7 @@
 //! The mesh's counters in Prometheus' text format.
 
+mod http;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -53,8 +55,14 @@ pub(super) fn counters(counts: &Counts) -> Counters {
         bytes,
         messages,
         fds: counts.fds,
-        denied: counts.denied,
+        denied: denied(counts),
+        http: counts.http.as_deref().map(http::in_graph),
     }
+}
+
+/// What a policy has denied, messages and requests.
+fn denied(counts: &Counts) -> u64 {
+    counts.denied + counts.http.as_ref().map_or(0, |http| http.denied)
 }
 
 /// All metrics as text.
@@ -180,7 +188,7 @@ const COUNTERS: [CounterOf; 10] = [
         name: "link_denials",
         help: "Requests that the provider's policy denied",
         unit: None,
-        values: |c| vec![("path", "user", c.denied)],
+        values: |c| vec![("path", "user", denied(c))],
     },
     CounterOf {
         name: "link_kernel",
@@ -219,7 +227,8 @@ impl Collector for Links {
         let rows: Vec<Row> = self.0.all().iter().map(|place| Row::of(place)).collect();
         gauges(&mut encoder, &rows)?;
         counted(&mut encoder, &rows)?;
-        latencies(&mut encoder, &rows)
+        latencies(&mut encoder, &rows)?;
+        http::encode(&mut encoder, &rows)
     }
 }
 
@@ -333,8 +342,18 @@ mod tests {
             let labels = names.map(|(name, value)| (name, value.to_owned()));
             let rows = [Row { labels, status: Status::Up, counts: self.0.clone() }];
             gauges(&mut encoder, &rows)?;
-            counted(&mut encoder, &rows)
+            counted(&mut encoder, &rows)?;
+            http::encode(&mut encoder, &rows)
         }
+    }
+
+    /// The metrics of one link.
+    pub(super) fn text_of(counts: Counts) -> String {
+        let mut registry = Registry::with_prefix("xconnect");
+        registry.register_collector(Box::new(Given(counts)));
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        text
     }
 
     #[test]
@@ -355,10 +374,8 @@ mod tests {
         let in_graph = counters(&counts);
         assert_eq!((in_graph.kernel.bytes, in_graph.kernel.messages), (990, 7));
         assert_eq!((in_graph.user.bytes, in_graph.user.messages), (10, 2));
-        let mut registry = Registry::with_prefix("xconnect");
-        registry.register_collector(Box::new(Given(counts)));
-        let mut text = String::new();
-        encode(&mut text, &registry).unwrap();
+        let text = text_of(counts);
+        assert!(!text.contains("_http_"), "{text}");
         for (name, count) in [
             ("kernel_bytes", 990),
             ("kernel_messages", 7),

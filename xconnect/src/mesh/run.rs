@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use super::board::Board;
 use super::config::Config;
 use super::containers::Containers;
-use super::edge::{FdBudget, Workers, WorkersError};
+use super::edge::{FdBudget, RestThreads, Workers, WorkersError};
 use super::fdstore::FdStore;
 use super::inject::{self, Watcher};
 use super::ledger::{self, Ledger};
@@ -78,7 +78,8 @@ pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), 
     let status = server::bind(&config.status_socket)?;
     let offload = Arc::new(Offload::start(&config.kernel));
     let reports = offload.reports();
-    let workers = Workers::start(config.workers.unwrap_or_else(Workers::default_count))?;
+    let threads = config.workers.unwrap_or_else(Workers::default_count);
+    let workers = Workers::start(threads)?;
     let watcher = Arc::new(Watcher::new().map_err(Error::Watcher)?);
     let containers = Arc::new(Containers::default());
 
@@ -108,6 +109,7 @@ pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), 
         fdstore,
         board: Arc::clone(&board),
         workers,
+        rest: RestThreads::new(threads),
         offload: Arc::clone(&offload),
         budget: FdBudget::from_limit(RESERVED),
         drain: config.drain,

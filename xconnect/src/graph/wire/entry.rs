@@ -6,6 +6,8 @@ use serde::de::{Deserialize, Deserializer};
 use serde::ser::{SerializeStruct, Serializer};
 use serde::{Deserialize as DeriveDeserialize, Serialize};
 
+use super::http::Http;
+use super::rest::Rest;
 use crate::graph::link::{Link, Presence};
 use crate::manifest::{Forward, Identity, Limits, SocketType, UnixOptions, milliseconds};
 
@@ -163,6 +165,9 @@ pub struct Counters {
     pub fds: u64,
     /// Messages and requests that the policy stopped.
     pub denied: u64,
+    /// Requests; only of rest links.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http: Option<Http>,
 }
 
 /// What our engine tells the mesh beyond upstream's fields.
@@ -187,6 +192,9 @@ pub struct Options {
     pub idle_timeout: Option<Seconds>,
     /// Seconds.
     pub connect_timeout: Seconds,
+    /// What only rest links have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rest: Option<Rest>,
 }
 
 impl Default for Options {
@@ -207,6 +215,7 @@ impl Options {
             max_connections: limits.max_connections,
             idle_timeout: limits.idle_timeout.map(Seconds),
             connect_timeout: Seconds(limits.connect_timeout),
+            rest: None,
         }
     }
 
@@ -215,7 +224,7 @@ impl Options {
             Ok(grant) => (grant.identity(), None),
             Err(refusal) => (Identity::NOBODY, Some(refusal.to_string())),
         };
-        Self::new(identity, refused, link.limits, link.unix)
+        Self { rest: Rest::of(link), ..Self::new(identity, refused, link.limits, link.unix) }
     }
 
     pub(super) fn limits(&self) -> Limits {

@@ -1,14 +1,18 @@
 //! The graph as JSON: upstream's fields first, then status and counters, then our own additions.
 
 mod entry;
+mod http;
 mod parse;
+mod rest;
 #[cfg(test)]
 mod tests;
 
 pub use entry::{
     Connections, Counters, Directions, InKernel, LinkEntry, Moved, Options, Path, Seconds, Status, Stay,
 };
+pub use http::{Answers, Http, Latency, Requests, Upstream};
 pub use parse::{About, EntryError, Parsed, parse, parse_each};
+pub use rest::{Rest, Rule};
 
 use super::link::{Graph, Link, Presence, ProcessId};
 use entry::{pid_of, start_of};

@@ -13,7 +13,7 @@ use super::entry::LinkEntry;
 use super::presence;
 use crate::graph::link::{End, Grant, Graph, Link, Refusal};
 use crate::ids::{ContainerName, InsidePath, LinkKey, Role, ServiceName};
-use crate::manifest::{Identity, RestOptions, ServiceType};
+use crate::manifest::{Identity, ServiceType};
 
 /// Longest reason shown, in characters.
 const SHOWN_MAX: usize = 300;
@@ -232,10 +232,14 @@ fn link(entry: LinkEntry) -> Result<Link, Vec<Wrong>> {
     else {
         return Err(wrong);
     };
-    let options = entry.options.unwrap_or_default();
+    let mut options = entry.options.unwrap_or_default();
+    let rest = options.rest.take().filter(|_| kind == ServiceType::Rest).unwrap_or_default();
     let grant = match &options.refused {
         Some(reason) => Err(Refusal::Other(reason.clone())),
-        None => Ok(Grant::new(role.clone(), Identity { uid: options.uid, gid: options.gid })),
+        None => {
+            let identity = Identity { uid: options.uid, gid: options.gid };
+            Ok(Grant::new(role.clone(), identity).with_rest_rules(rest.rules()))
+        }
     };
     let interface = if entry.interface.is_empty() { kind.as_str().to_owned() } else { entry.interface };
     Ok(Link {
@@ -252,6 +256,6 @@ fn link(entry: LinkEntry) -> Result<Link, Vec<Wrong>> {
         grant,
         limits: options.limits(),
         unix: options.unix(),
-        rest: RestOptions::default(),
+        rest: rest.options(),
     })
 }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::graph::tests::any_graph;
-use crate::graph::{Identity, Limits, Refusal, UnixOptions};
+use crate::graph::{Identity, Limits, Refusal, RestOptions, UnixOptions};
 use crate::ids::ContainerName;
 
 /// An entry as Pantavisor writes it.
@@ -30,6 +30,7 @@ fn upstreams_entries_get_the_defaults() {
     assert_eq!(link.consumer, Presence::Running(ProcessId { pid: 1234, start: None }));
     assert_eq!(link.grant.as_ref().unwrap().identity(), Identity::NOBODY);
     assert_eq!((link.limits, link.unix), (Limits::default(), UnixOptions::default()));
+    assert_eq!(link.rest, RestOptions::default());
     assert_eq!(graph.revision, None);
 }
 
@@ -112,6 +113,60 @@ fn the_order_of_fields() {
     let full = r#"{"type":"unix","name":"raw-unix","consumer":"web","consumer_pid":1,"provider":"srv","provider_pid":5678,"role":"any","interface":"unix","target":"/x","socket":"/run/raw.sock","status":"up","reason":null,"path":"user","revision":"9f2c","since":"2026-11-23T18:00:00Z","counters":{"connections":{"open":0,"total":0,"refused":0,"failed":0},"bytes":{"to_provider":0,"to_consumer":0},"messages":{"to_provider":0,"to_consumer":0},"kernel":{"bytes":0,"messages":0,"errors":0,"cut":0,"long_flows":0,"long_flows_kernel":0,"send_buffers":0,"growth_refused":0,"stay":{"picked":0,"flows":0,"send_buffers":0,"descriptors":0,"refused":0}},"user":{"bytes":0,"messages":0},"fds":3,"denied":0},"consumer_start":5,"path_reason":"no promise"}"#;
     assert_eq!(serde_json::to_string(&entry).unwrap(), full);
     assert_eq!(serde_json::from_str::<LinkEntry>(full).unwrap(), entry);
+    let http = Http { answers: Answers { ok: 4, ..Answers::default() }, timeouts: 2, ..Http::default() };
+    let counters = Counters { http: Some(http), ..Counters::default() };
+    let text = serde_json::to_string(&counters).unwrap();
+    let requests = r#""denied":0,"http":{"requests":{"open":0,"total":0,"GET":0,"HEAD":0,"POST":0,"PUT":0,"DELETE":0,"PATCH":0,"OPTIONS":0,"other":0},"answers":{"2xx":4,"3xx":0,"4xx":0,"5xx":0,"cut":0,"refused":0,"denied":0},"upgrades":0,"retried":0,"timeouts":2,"latency_us":{"count":0,"sum":0,"p50":0,"p90":0,"p99":0},"upstream":{"opened":0,"reused":0,"idle":0}}}"#;
+    assert!(text.ends_with(requests), "{text}");
+    assert_eq!(serde_json::from_str::<Counters>(&text).unwrap(), counters);
+}
+
+fn rest(options: &str) -> String {
+    format!(
+        r#"[{{"type":"rest","name":"n","consumer":"c","provider":"p","target":"/t","socket":"/s","options":{options}}}]"#
+    )
+}
+
+#[test]
+fn a_rest_link_without_options_has_the_defaults() {
+    for options in ["null", "{}", r#"{"rest":null}"#, r#"{"rest":{}}"#] {
+        let graph = parse(rest(options).as_bytes()).unwrap();
+        let link = graph.links.values().next().unwrap();
+        assert_eq!(link.rest, RestOptions::default());
+        assert_eq!(link.grant.as_ref().unwrap().rest_rules(), None);
+    }
+}
+
+#[test]
+fn options_of_a_rest_link_travel() {
+    let options = r#"{"rest":{"max_requests":7,"response_timeout":0.5,"tracing":true,"allow":[{"methods":["GET"],"path":"/v1"},{"path":"/x*"}]}}"#;
+    let graph = parse(rest(options).as_bytes()).unwrap();
+    let link = graph.links.values().next().unwrap();
+    assert_eq!((link.rest.max_requests, link.rest.response_timeout.as_millis()), (7, 500));
+    assert_eq!(link.grant.as_ref().unwrap().rest_rules().unwrap().len(), 2);
+    let text = serde_json::to_string(&desired(&graph)).unwrap();
+    let written = r#""rest":{"max_requests":7,"max_header_bytes":65536,"max_body_bytes":null,"header_timeout":10,"body_timeout":30,"response_timeout":0.5,"forwarded":"drop","tracing":true,"allow":[{"methods":["GET"],"path":"/v1"},{"path":"/x*"}]}}"#;
+    assert!(text.contains(written), "{text}");
+    assert_eq!(parse(text.as_bytes()).unwrap(), graph);
+    // An empty list is not the same as none.
+    let none = parse(rest(r#"{"rest":{"allow":[]}}"#).as_bytes()).unwrap();
+    let none = none.links.values().next().unwrap();
+    assert_eq!(none.grant.as_ref().unwrap().rest_rules().map(|rules| rules.len()), Some(0));
+}
+
+#[test]
+fn a_rule_that_is_not_understood_is_an_error() {
+    for (rule, error) in [
+        (r#"{"path":"v1"}"#, ": must start with / (or be * or **)"),
+        (
+            r#"{"path":"/","only_at":"night"}"#,
+            ".only_at: unknown field `only_at`, expected `methods` or `path`",
+        ),
+        (r#"{"methods":["get"],"path":"/"}"#, ": must be a method in capitals, like \"GET\""),
+    ] {
+        let text = rest(&format!(r#"{{"rest":{{"allow":[{rule}]}}}}"#));
+        assert_eq!(errors(&text), [format!("[0].options.rest.allow[0]{error}")]);
+    }
 }
 
 #[test]

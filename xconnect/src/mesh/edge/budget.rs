@@ -72,6 +72,11 @@ impl LinkShare {
         self.connections.take(PER_CONNECTION).map(|_taken| ConnectionPermit { _taken })
     }
 
+    /// Leave to hold one end of a connection, where the other end is another's.
+    pub(crate) fn half(&self) -> Option<ConnectionPermit> {
+        self.connections.take(1).map(|_taken| ConnectionPermit { _taken })
+    }
+
     /// Leave to hold the hold pair of a connection that goes through the kernel; as [`connection`](Self::connection).
     pub(crate) fn hold_pair(&self) -> Option<ConnectionPermit> {
         self.connection()

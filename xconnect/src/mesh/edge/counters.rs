@@ -1,7 +1,12 @@
 //! What a link counts.
 
+mod http;
+
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+pub use http::{CLASSES, HttpCounters, HttpCounts, METHODS, REQUEST_BOUNDS_US};
 
 /// Upper bounds of the connect latency's buckets, in microseconds; one more bucket has no bound.
 pub const LATENCY_BOUNDS_US: [u64; 10] =
@@ -15,6 +20,8 @@ macro_rules! counts {
         pub struct LinkCounters {
             $($(#[$doc])* pub $name: AtomicU64,)*
             latency: [AtomicU64; LATENCY_BOUNDS_US.len() + 1],
+            // Most links are not rest links, and many are idle: the room is taken by the first use.
+            http: OnceLock<Box<HttpCounters>>,
         }
 
         /// A copy of a link's counters.
@@ -24,6 +31,8 @@ macro_rules! counts {
             /// Connections by the time from accepting the consumer to having the provider, one count for
             /// each of [`LATENCY_BOUNDS_US`] and one for above (not cumulative).
             pub latency: [u64; LATENCY_BOUNDS_US.len() + 1],
+            /// Requests, of a rest link.
+            pub http: Option<Box<HttpCounts>>,
         }
 
         impl LinkCounters {
@@ -33,6 +42,7 @@ macro_rules! counts {
                 Counts {
                     $($name: self.$name.load(Ordering::Relaxed),)*
                     latency: std::array::from_fn(|index| self.latency[index].load(Ordering::Relaxed)),
+                    http: self.http.get().map(|http| Box::new(http.snapshot())),
                 }
             }
         }
@@ -86,13 +96,19 @@ counts! {
     long_flows_kernel,
     /// Descriptors passed, both ways.
     fds,
-    /// Requests that a policy denied (no unix link has one).
+    /// Messages that a policy denied (no unix link has one); a rest link's are counted by [`HttpCounters`].
     denied,
     /// Microseconds that all connections together waited for the provider.
     latency_us,
 }
 
 impl LinkCounters {
+    /// The counters of requests. Only for rest links: from the first call on the link has them.
+    #[must_use]
+    pub fn http(&self) -> &HttpCounters {
+        self.http.get_or_init(Box::default)
+    }
+
     /// Adds one connection to the histogram.
     pub(crate) fn connected(&self, after: Duration) {
         let micros = u64::try_from(after.as_micros()).unwrap_or(u64::MAX);
@@ -105,6 +121,14 @@ impl LinkCounters {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_rest_link_counts_requests() {
+        let counters = LinkCounters::default();
+        assert_eq!(counters.snapshot().http, None);
+        counters.http().denied("GET");
+        assert_eq!(counters.snapshot().http.unwrap().denied, 1);
+    }
 
     #[test]
     fn latencies_fall_into_their_buckets() {

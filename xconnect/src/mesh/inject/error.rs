@@ -151,6 +151,12 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// What would be behind the socket cannot run.
+    #[error("cannot start the threads of rest links")]
+    Threads {
+        /// The cause.
+        source: io::Error,
+    },
     /// The watcher could not be set up.
     #[error("cannot watch paths: {call}")]
     Watcher {

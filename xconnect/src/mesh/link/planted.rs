@@ -6,28 +6,32 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use super::super::board::Place;
-use super::super::edge::unix::{Edge, EdgeSpec, ProviderEnd};
+use super::super::edge::rest::RestWorkers;
+use super::super::edge::unix::ProviderEnd;
+use super::super::edge::{AnyEdge, AnySpec, rest, unix};
 use super::super::fdstore;
 use super::super::inject::{self, Container, Placed, ProviderSocket, SocketSpec, Watch};
 use super::super::ledger;
 use super::super::limiter::{Limiter, limited};
 use super::Shared;
-use crate::graph::{Forward, Identity, Limits, Link, UnixOptions};
+use crate::graph::{Forward, Grant, Identity, Limits, Link, RestOptions, ServiceType, UnixOptions};
 use crate::ids::LinkKey;
 use crate::sys::fs::InodeId;
 
 /// What an edge was started with; another of these needs another edge.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Terms {
-    identity: Identity,
+    kind: ServiceType,
+    grant: Grant,
     limits: Limits,
     unix: UnixOptions,
+    rest: RestOptions,
 }
 
 impl Terms {
     fn of(link: &Link) -> Option<Self> {
-        let identity = link.grant.as_ref().ok()?.identity();
-        Some(Self { identity, limits: link.limits, unix: link.unix })
+        let grant = link.grant.as_ref().ok()?.clone();
+        Some(Self { kind: link.kind, grant, limits: link.limits, unix: link.unix, rest: link.rest })
     }
 }
 
@@ -37,9 +41,9 @@ pub(super) struct Planted {
     container: Arc<Container>,
     entry: ledger::Place,
     pub(super) inode: InodeId,
-    edge: Edge,
+    edge: AnyEdge,
     /// Edges whose socket lost its place: their connections go on.
-    retired: Vec<Edge>,
+    retired: Vec<AnyEdge>,
     terms: Option<Terms>,
     provider: Option<Arc<ProviderSocket>>,
     pub(super) stale: Arc<Notify>,
@@ -65,6 +69,14 @@ impl Planted {
         place: &Place,
         before: Option<Self>,
     ) -> Result<Self, (inject::Error, Option<Self>)> {
+        // Before anything is planted: a socket with nobody behind it would hold its consumers.
+        let workers = match link.kind {
+            ServiceType::Rest => match shared.rest.get() {
+                Ok(workers) => Some(workers),
+                Err(source) => return Err((inject::Error::Threads { source }, before)),
+            },
+            _ => None,
+        };
         let entry = ledger::Place::new(container.identity(), &link.key.target);
         // The watch comes first: what happens from here on is noticed.
         let watch = shared.watcher.watch(container, &link.key.target);
@@ -84,23 +96,10 @@ impl Planted {
             }
         };
         let terms = Terms::of(link);
-        let identity = terms.map_or(Identity::NOBODY, |terms| terms.identity);
-        let spec = EdgeSpec {
-            id: link.key.id(),
-            consumer: link.key.consumer.clone(),
-            provider: link.provider.name.clone(),
-            service: link.key.service.clone(),
-            listener,
-            socket_type: link.unix.socket_type,
-            identity,
-            limits: link.limits,
-            limiter: Arc::clone(&place.limiter),
-            plain: link.unix.forward != Forward::User,
-            kernel: shared.offload.share(link),
-        };
+        let spec = spec_of(shared, link, place, workers, listener);
         let own = Arc::clone(&shared.own);
         let end = ProviderEnd { socket: provider.clone(), stale: Arc::clone(&stale), own };
-        let edge = Edge::start(&shared.workers, spec, end, Arc::clone(&place.counters), &shared.budget);
+        let edge = AnyEdge::start(&shared.workers, spec, end, Arc::clone(&place.counters), &shared.budget);
         let meta = fdstore::Meta { place: entry.clone(), inode, socket_type: link.unix.socket_type };
         match edge.listener_dup() {
             Ok(listener) => shared.fdstore.put(link.key.id(), meta, listener),
@@ -167,6 +166,44 @@ impl Planted {
         }
         shared.ledger.forget(&self.entry);
         shared.fdstore.del(self.key.id());
+    }
+}
+
+/// What the link's edge is to do.
+fn spec_of(
+    shared: &Shared,
+    link: &Link,
+    place: &Place,
+    rest: Option<RestWorkers>,
+    listener: OwnedFd,
+) -> AnySpec {
+    let limiter = Arc::clone(&place.limiter);
+    match (rest, &link.grant) {
+        (Some(workers), Ok(grant)) => {
+            let spec = rest::EdgeSpec {
+                key: link.key.clone(),
+                provider: link.provider.name.clone(),
+                listener,
+                grant: grant.clone(),
+                limits: link.limits,
+                options: link.rest,
+                limiter,
+            };
+            AnySpec::Rest(spec, workers)
+        }
+        (_, grant) => AnySpec::Unix(unix::EdgeSpec {
+            id: link.key.id(),
+            consumer: link.key.consumer.clone(),
+            provider: link.provider.name.clone(),
+            service: link.key.service.clone(),
+            listener,
+            socket_type: link.unix.socket_type,
+            identity: grant.as_ref().map_or(Identity::NOBODY, Grant::identity),
+            limits: link.limits,
+            limiter,
+            plain: link.unix.forward != Forward::User,
+            kernel: shared.offload.share(link),
+        }),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod dot;
 mod merge;
+mod rates;
 mod rows;
 mod view;
 mod watch;
@@ -14,7 +15,7 @@ use super::args::Format;
 use super::failure::Failure;
 use super::session::{Detail, Session, parse};
 use crate::api::client::{Bounds, Client};
-use rows::Rates;
+use rates::Rates;
 use view::Link;
 
 pub(super) use watch::{desired, watch};

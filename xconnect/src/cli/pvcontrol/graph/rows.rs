@@ -1,45 +1,13 @@
 //! The table of links, and what is wrong with those that are not up.
 
-use std::collections::HashMap;
-use std::time::{Duration, Instant};
-
-use super::view::{Counters, Key, Link};
+use super::rates::Rates;
+use super::view::{Counters, Http, Link};
 use crate::cli::pvcontrol::session::{Detail, Session};
 use crate::cli::table::{Cell, Colour, Column, Table, Tint, tinted};
 use crate::cli::text;
 
 /// Links that are not up and are explained below the table.
 const EXPLAINED: usize = 20;
-
-/// Bytes between the last two looks.
-#[derive(Debug, Default)]
-pub(super) struct Rates {
-    last: Option<(Instant, HashMap<Key, u64>)>,
-    moved: HashMap<Key, u64>,
-    elapsed: Duration,
-}
-
-impl Rates {
-    /// Takes another look into account. Counters that went back (another mesh counts) tell nothing.
-    pub(super) fn look(&mut self, links: &[Link], at: Instant) {
-        let counted: HashMap<Key, u64> =
-            links.iter().filter_map(|link| Some((link.key(), link.counters?.bytes))).collect();
-        self.moved.clear();
-        if let Some((before, last)) = &self.last {
-            self.elapsed = at.duration_since(*before);
-            for (key, &now) in &counted {
-                if let Some(moved) = last.get(key).and_then(|&then| now.checked_sub(then)) {
-                    self.moved.insert(key.clone(), moved);
-                }
-            }
-        }
-        self.last = Some((at, counted));
-    }
-
-    fn of(&self, link: &Link) -> String {
-        self.moved.get(&link.key()).map(|&moved| text::rate(moved, self.elapsed)).unwrap_or_default()
-    }
-}
 
 /// Table, explanations and the note, as wide as the terminal.
 pub(super) fn page(
@@ -75,8 +43,12 @@ fn table(links: &[Link], rates: &Rates, detail: Detail) -> Table {
         Column::right("CONNS").rank(6),
         Column::right("BYTES").rank(6),
         Column::right("RATE").rank(3),
-        Column::right("KERNEL").rank(1),
     ];
+    let shown = Shown { detail, requests: links.iter().any(Link::has_requests) };
+    if shown.requests {
+        columns.extend([Column::right("REQ/S").rank(6), Column::right("ERRS").rank(6)]);
+    }
+    columns.push(Column::right("KERNEL").rank(1));
     if detail == Detail::Wide {
         columns.extend([
             Column::right("TOTAL"),
@@ -93,15 +65,28 @@ fn table(links: &[Link], rates: &Rates, detail: Detail) -> Table {
             Column::left("SINCE"),
             Column::left("REASON"),
         ]);
+        if shown.requests {
+            columns.extend([Column::right("REQS"), Column::right("P99")]);
+        }
     }
     let mut table = Table::new(&columns);
     for link in links {
-        table.row(row(link, rates, detail));
+        table.row(row(link, rates, shown));
     }
     table
 }
 
-fn row(link: &Link, rates: &Rates, detail: Detail) -> Vec<Cell> {
+/// Which columns there are beside the usual ones.
+#[derive(Clone, Copy)]
+struct Shown {
+    detail: Detail,
+    /// There is a rest link.
+    requests: bool,
+}
+
+fn row(link: &Link, rates: &Rates, shown: Shown) -> Vec<Cell> {
+    let http = link.counters.as_ref().and_then(|counters| counters.http);
+    let asked = |what: &dyn Fn(&Http) -> String| Cell::new(http.as_ref().map(what).unwrap_or_default());
     let counted =
         |what: &dyn Fn(&Counters) -> String| Cell::new(link.counters.as_ref().map(what).unwrap_or_default());
     let mut row = vec![
@@ -114,10 +99,17 @@ fn row(link: &Link, rates: &Rates, detail: Detail) -> Vec<Cell> {
         Cell::new(&link.path),
         counted(&|counters| counters.open.to_string()),
         counted(&|counters| text::bytes(counters.bytes)),
-        Cell::new(rates.of(link)),
-        counted(&|counters| text::percent(counters.kernel, counters.kernel.saturating_add(counters.user))),
+        Cell::new(rates.bytes(link)),
     ];
-    if detail == Detail::Wide {
+    if shown.requests {
+        let errors = asked(&|http| http.errors.to_string());
+        let bad = http.is_some_and(|http| http.errors > 0);
+        row.extend([Cell::new(rates.requests(link)), if bad { errors.tint(Tint::Bad) } else { errors }]);
+    }
+    row.push(counted(&|counters| {
+        text::percent(counters.kernel, counters.kernel.saturating_add(counters.user))
+    }));
+    if shown.detail == Detail::Wide {
         row.extend([
             counted(&|counters| counters.total.to_string()),
             counted(&|counters| counters.refused.to_string()),
@@ -133,6 +125,9 @@ fn row(link: &Link, rates: &Rates, detail: Detail) -> Vec<Cell> {
             Cell::new(&link.since),
             Cell::new(link.reason.as_ref().or(link.path_reason.as_ref()).map_or("", String::as_str)),
         ]);
+        if shown.requests {
+            row.extend([asked(&|http| http.requests.to_string()), asked(&|http| text::micros(http.p99))]);
+        }
     }
     row
 }
@@ -186,6 +181,8 @@ fn slower(links: &[Link], colour: Colour) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use serde_json::{Value, json};
 
     use super::*;
@@ -242,6 +239,35 @@ mod tests {
     }
 
     #[test]
+    fn requests_of_rest_links() {
+        let mut links = sample();
+        let http = |total: u64| {
+            let http = json!({"requests": {"total": total, "GET": 3}, "latency_us": {"p99": 2500},
+                "answers": {"2xx": 1, "4xx": 9, "5xx": 2, "cut": 3, "refused": 4, "denied": 5}});
+            json!({"type": "rest", "name": "api", "consumer": "client", "provider": "db", "status": "up", "role": "any",
+                   "path": "user", "target": "/a", "counters": {"connections": {"open": 0}, "denied": 5, "http": http}})
+        };
+        let mut rates = Rates::default();
+        let start = Instant::now();
+        links[1] = Link::read(&http(100));
+        assert!(links[1].moves());
+        rates.look(&links, start);
+        links[1] = Link::read(&http(110));
+        rates.look(&links, start + Duration::from_millis(250));
+        assert_eq!(
+            table(&links[..2], &rates, Detail::Table).render(None, Colour::No),
+            "TYPE  SERVICE  CONSUMER  → PROVIDER  ROLE  STATUS  PATH    CONNS    BYTES   RATE  REQ/S  ERRS  KERNEL\n\
+             unix  raw      client    → server    any   up      kernel      1  2.0 KiB  0 B/s      -     -     75%\n\
+             rest  api      client    → db        any   up      user        0      0 B  0 B/s     40     9       -\n"
+        );
+        let wide = table(&links, &rates, Detail::Wide).render(None, Colour::No);
+        assert!(wide.lines().nth(2).unwrap().trim_end().ends_with("110  2.5 ms"), "{wide}");
+        let narrow = table(&links, &rates, Detail::Table).render(Some(70), Colour::No);
+        assert!(narrow.lines().all(|line| text::width(line) <= 70), "{narrow}");
+        assert!(narrow.contains("REQ/S") && narrow.contains("ERRS"), "{narrow}");
+    }
+
+    #[test]
     fn links_that_are_not_up_are_explained() {
         assert_eq!(
             problems(&sample(), Colour::No),
@@ -279,16 +305,5 @@ mod tests {
         // What is not up has another line already, with a reason that matters more.
         links[0].status = Some("waiting".to_owned());
         assert!(!slower(&links, Colour::No).contains("eBPF"));
-    }
-
-    #[test]
-    fn counters_that_went_back_have_no_rate() {
-        let mut rates = Rates::default();
-        let (links, start) = (sample(), Instant::now());
-        let mut after = links.clone();
-        after[0].counters = Some(Counters::default());
-        rates.look(&links, start);
-        rates.look(&after, start + Duration::from_secs(1));
-        assert_eq!(rates.of(&links[0]), "");
     }
 }

@@ -44,6 +44,19 @@ pub(super) struct Counters {
     pub(super) cut: u64,
     pub(super) fds: u64,
     pub(super) denied: u64,
+    /// Of rest links.
+    pub(super) http: Option<Http>,
+}
+
+/// The requests of a rest link.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Http {
+    /// That have ended.
+    pub(super) requests: u64,
+    /// Answered with 5xx, cut, or refused by the mesh.
+    pub(super) errors: u64,
+    /// 99 % took at most so many microseconds; 0: none was answered.
+    pub(super) p99: u64,
 }
 
 impl Link {
@@ -71,9 +84,15 @@ impl Link {
         (self.consumer.clone(), self.service.clone(), self.target.clone())
     }
 
-    /// True where a second look can tell a rate.
+    /// True where a second look can tell a rate: requests can come and go between two looks.
     pub(super) fn moves(&self) -> bool {
-        self.counters.is_some_and(|counters| counters.open > 0)
+        let requests = |http: Http| http.requests > 0;
+        self.counters.is_some_and(|counters| counters.open > 0 || counters.http.is_some_and(requests))
+    }
+
+    /// True for a rest link of which the requests are counted.
+    pub(super) fn has_requests(&self) -> bool {
+        self.counters.is_some_and(|counters| counters.http.is_some())
     }
 
     pub(super) fn is_up(&self) -> bool {
@@ -113,6 +132,18 @@ impl Counters {
             cut: count(counters, &["kernel", "cut"]),
             fds: count(counters, &["fds"]),
             denied: count(counters, &["denied"]),
+            http: counters.get("http").filter(|http| http.is_object()).map(Http::read),
+        }
+    }
+}
+
+impl Http {
+    fn read(http: &Value) -> Self {
+        let errors = ["5xx", "cut", "refused"].map(|end| count(http, &["answers", end]));
+        Self {
+            requests: count(http, &["requests", "total"]),
+            errors: errors.into_iter().fold(0, u64::saturating_add),
+            p99: count(http, &["latency_us", "p99"]),
         }
     }
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use super::rows::{self, Rates};
+use super::rates::Rates;
+use super::rows;
 use super::view::Link;
 use super::{Look, TARGET, fetch};
 use crate::cli::out::note;

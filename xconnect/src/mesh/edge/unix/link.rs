@@ -1,7 +1,5 @@
 //! A link on its home worker: consumers that wait, and the way to the provider.
 
-mod reach;
-
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
@@ -11,11 +9,11 @@ use std::time::Instant;
 
 use tokio::sync::Notify;
 
-use self::reach::{BackOff, Reached};
 use super::accept::Listener;
 use super::connector::{Connector, Job};
 use super::relay::{Relay, hang_up_only, left_nothing};
 use super::shared::{Admission, LinkShared};
+use crate::mesh::edge::reach::{BackOff, Reached};
 use crate::mesh::edge::workers::{Core, Key, Side, Slot, Timer, Token};
 use crate::mesh::inject::ProviderSocket;
 use crate::mesh::inject::role::Blocking;

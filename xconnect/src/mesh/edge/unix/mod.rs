@@ -26,3 +26,4 @@ pub(super) use look::LOOK;
 pub(super) use probe::fd_search as probe_fd_search;
 pub(super) use relay::{HAND_OVER_AGE, Relay, Verdict};
 pub(super) use scratch::{FdSearch, Scratch};
+pub(super) use shared::next_number;

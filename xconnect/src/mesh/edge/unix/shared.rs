@@ -115,7 +115,7 @@ impl Drop for Admission {
 }
 
 /// The number of the next link.
-pub(super) fn next_number() -> u64 {
+pub(in crate::mesh::edge) fn next_number() -> u64 {
     static NUMBER: AtomicU64 = AtomicU64::new(1);
     NUMBER.fetch_add(1, Ordering::Relaxed)
 }

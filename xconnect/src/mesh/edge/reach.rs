@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(100));
 
 /// What came of one try to reach the provider.
-pub(super) enum Reached {
+pub(in crate::mesh::edge) enum Reached {
     Yes(OwnedFd),
     /// Its backlog is full.
     Full,
@@ -39,18 +39,18 @@ impl From<io::Result<OwnedFd>> for Reached {
 
 /// The pause before the next try.
 #[derive(Debug, Default)]
-pub(super) struct BackOff {
+pub(in crate::mesh::edge) struct BackOff {
     delay: Duration,
-    pub(super) until: Option<Instant>,
+    pub(in crate::mesh::edge) until: Option<Instant>,
 }
 
 impl BackOff {
-    pub(super) fn grow(&mut self, now: Instant) {
+    pub(in crate::mesh::edge) fn grow(&mut self, now: Instant) {
         self.delay = (self.delay * 2).clamp(BACK_OFF.0, BACK_OFF.1);
         self.until = Some(now + self.delay);
     }
 
-    pub(super) fn waits(&self, now: Instant) -> bool {
+    pub(in crate::mesh::edge) fn waits(&self, now: Instant) -> bool {
         self.until.is_some_and(|until| until > now)
     }
 }

@@ -1,0 +1,152 @@
+//! The provider's HTTP/2 connection of one consumer's connection.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use hyper::body::Incoming;
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper::{Request, Response};
+use hyper_util::rt::TokioTimer;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::body::{Asking, Watch};
+use super::io::Io;
+use super::{OnLink, SEND_BUFFER, WINDOWS, patience};
+use crate::mesh::edge::rest::asked::too_long;
+use crate::mesh::edge::rest::local::Local;
+use crate::mesh::edge::rest::record::Record;
+use crate::mesh::edge::rest::reply::Reply;
+use crate::mesh::edge::rest::shared::LinkShared;
+use crate::mesh::edge::rest::upstream::Unreachable;
+
+/// The way to the provider.
+pub(super) struct Provider {
+    local: Rc<Local>,
+    sender: RefCell<Option<Kept>>,
+    /// One at a time connects.
+    connecting: tokio::sync::Mutex<()>,
+}
+
+#[derive(Clone)]
+struct Kept {
+    sender: SendRequest<Asking>,
+    generation: u64,
+    fresh: bool,
+}
+
+/// Why there is no answer.
+pub(super) enum Failure {
+    /// The connection was there before, and ended before there was any answer.
+    Stale,
+    Unreachable(Unreachable),
+    /// It ended before there was any answer, or does not speak HTTP/2.
+    Ended(String),
+    /// The provider, or the consumer with its body, was silent for too long.
+    TimedOut,
+}
+
+impl Failure {
+    pub(super) fn reply(&self, link: &LinkShared, watch: &Watch) -> Reply {
+        match self {
+            _ if watch.is_too_long() => too_long(link),
+            Self::Unreachable(unreachable) => unreachable.reply(link.limits.connect_timeout),
+            Self::Stale => Reply::new(503, "the provider ended the connection before it answered"),
+            Self::Ended(error) => Reply::new(
+                503,
+                format!("the provider ended the HTTP/2 connection before it answered: {error}"),
+            ),
+            Self::TimedOut if watch.is_over() => {
+                let after = link.options.response_timeout.as_secs_f64();
+                Reply::new(504, format!("the provider said nothing for {after} s (response_timeout)"))
+            }
+            Self::TimedOut => {
+                let after = link.options.body_timeout.as_secs_f64();
+                Reply::new(408, format!("the request's body stopped coming for {after} s (body_timeout)"))
+            }
+        }
+    }
+}
+
+impl Provider {
+    pub(super) fn new(local: Rc<Local>) -> Self {
+        Self { local, sender: RefCell::default(), connecting: tokio::sync::Mutex::new(()) }
+    }
+
+    /// Sends a request, and waits for the head of its answer.
+    pub(super) async fn send(
+        &self,
+        request: Request<Asking>,
+        watch: &Watch,
+        record: &Record,
+    ) -> Result<Response<Incoming>, Failure> {
+        let mut kept = self.ready().await.map_err(Failure::Unreachable)??;
+        record.connected(kept.fresh);
+        let link = &self.local.shared;
+        let answer = kept.sender.send_request(request);
+        tokio::pin!(answer);
+        loop {
+            let wait = patience(link, watch);
+            let until = (!wait.is_zero()).then(|| watch.moved() + wait);
+            let answered = match until {
+                None => Ok(answer.as_mut().await),
+                Some(until) => timeout_at(until, answer.as_mut()).await,
+            };
+            match answered {
+                Ok(Ok(response)) => return Ok(response),
+                Ok(Err(_)) if !kept.fresh => return Err(Failure::Stale),
+                Ok(Err(error)) => return Err(Failure::Ended(crate::mesh::chain(&error))),
+                Err(_elapsed) if watch.moved() + patience(link, watch) > Instant::now() => {}
+                Err(_elapsed) => return Err(Failure::TimedOut),
+            }
+        }
+    }
+
+    /// The connection, made anew where there is none that lives.
+    async fn ready(&self) -> Result<Result<Kept, Failure>, Unreachable> {
+        if let Some(kept) = self.living() {
+            return Ok(Ok(kept));
+        }
+        let _turn = self.connecting.lock().await;
+        if let Some(kept) = self.living() {
+            return Ok(Ok(kept));
+        }
+        let link = &self.local.shared;
+        let deadline = Instant::now() + link.limits.connect_timeout;
+        let connected = self.local.connect(deadline).await.inspect_err(|_| self.local.count_failed())?;
+        let (stream, generation, permit) = connected.into_stream();
+        let io = Io::of_provider(stream, link.clone());
+        let building = http2::Builder::new(OnLink(self.local.clone()))
+            .timer(TokioTimer::new())
+            .initial_connection_window_size(WINDOWS.0)
+            .initial_stream_window_size(WINDOWS.1)
+            .max_send_buf_size(SEND_BUFFER)
+            .max_header_list_size(link.options.max_header_bytes)
+            .handshake(io);
+        let (sender, connection) = match timeout(link.limits.connect_timeout, building).await {
+            Ok(Ok(made)) => made,
+            Ok(Err(error)) => return Ok(Err(Failure::Ended(crate::mesh::chain(&error)))),
+            Err(_elapsed) => return Ok(Err(Failure::TimedOut)),
+        };
+        let span = link.span();
+        self.local.spawn(Rc::default(), async move {
+            let _permit = permit;
+            if let Err(error) = connection.await {
+                tracing::debug!(parent: &span, %error, "the provider's HTTP/2 connection ended");
+            }
+        });
+        let kept = Kept { sender, generation, fresh: true };
+        *self.sender.borrow_mut() = Some(Kept { fresh: false, ..kept.clone() });
+        Ok(Ok(kept))
+    }
+
+    fn living(&self) -> Option<Kept> {
+        let mut sender = self.sender.borrow_mut();
+        if sender
+            .as_ref()
+            .is_some_and(|kept| kept.sender.is_closed() || kept.generation != self.local.generation.get())
+        {
+            *sender = None;
+        }
+        sender.clone()
+    }
+}
