@@ -35,7 +35,9 @@ impl From<io::Error> for Failure {
 /// What was seen, for people.
 type Outcome = Result<String, Failure>;
 
-pub(super) const CHECKS: [(&str, fn(&Path) -> Outcome); 7] = [
+type Check = fn(&Path) -> Outcome;
+
+pub(super) const CHECKS: [(&str, Check); 7] = [
     ("identity", identity),
     ("forged fields", forged_fields),
     ("forged trailers", forged_trailers),
@@ -190,7 +192,7 @@ mod tests {
     use super::*;
 
     /// What a check says where every request gets the same answer.
-    fn outcome(name: &str, check: fn(&Path) -> Outcome, status: u16, body: &str) -> Outcome {
+    fn outcome(name: &str, check: Check, status: u16, body: &str) -> Outcome {
         let socket = env::temp_dir().join(format!("pv-example-rest-client-{}-{name}", process::id()));
         let listener = UnixListener::bind(&socket).unwrap();
         let length = body.len();

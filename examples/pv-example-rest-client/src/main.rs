@@ -9,7 +9,7 @@ mod http;
 mod steady;
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 use std::{env, process, thread};
 
@@ -26,20 +26,20 @@ const AGAIN: Duration = Duration::from_millis(100);
 
 fn main() {
     let socket = env::args().nth(1).unwrap_or_else(|| SOCKET.to_owned());
-    if let Err(error) = run(PathBuf::from(socket)) {
+    if let Err(error) = run(Path::new(&socket)) {
         eprintln!("pv-example-rest-client: {error}");
         process::exit(1);
     }
 }
 
-fn run(socket: PathBuf) -> io::Result<()> {
+fn run(socket: &Path) -> io::Result<()> {
     stop_on_signal()?;
     println!("waiting for {}", socket.display());
-    let steady = socket.clone();
+    let steady = socket.to_owned();
     thread::Builder::new().spawn(move || ask_steadily(&steady))?;
     let mut told = None;
     loop {
-        match round(&socket) {
+        match round(socket) {
             Ok(()) => {
                 println!("ok: all {} checks", CHECKS.len());
                 told = None;

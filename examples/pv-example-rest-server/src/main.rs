@@ -13,6 +13,8 @@ use std::time::Duration;
 use std::{env, fs, process, thread};
 
 use answer::{Answer, describe};
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
 use request::Request;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -45,9 +47,7 @@ fn run(socket: &Path) -> io::Result<()> {
     println!("listening on {}", socket.display());
     for (number, stream) in (1_u64..).zip(listener.incoming()) {
         let stream = stream?;
-        let peer = peer(&stream)?;
-        println!("connection {number}: open, peer is uid {} gid {}", peer.uid, peer.gid);
-        thread::Builder::new().spawn(move || match serve(&stream, peer) {
+        thread::Builder::new().spawn(move || match welcome(&stream, number) {
             Ok(requests) => println!("connection {number}: closed, {requests} requests answered"),
             Err(error) => println!("connection {number}: {error}"),
         })?;
@@ -66,9 +66,16 @@ fn listen(socket: &Path) -> io::Result<UnixListener> {
     }
 }
 
+/// One connection, from the first to the last request.
+fn welcome(stream: &UnixStream, number: u64) -> io::Result<u64> {
+    let peer = peer(stream)?;
+    println!("connection {number}: open, peer is uid {} gid {}", peer.uid, peer.gid);
+    serve(stream, peer)
+}
+
 fn peer(stream: &UnixStream) -> io::Result<Peer> {
-    let peer = rustix::net::sockopt::socket_peercred(stream)?;
-    Ok(Peer { uid: peer.uid.as_raw(), gid: peer.gid.as_raw() })
+    let peer = getsockopt(stream, PeerCredentials)?;
+    Ok(Peer { uid: peer.uid(), gid: peer.gid() })
 }
 
 /// Answers request after request until the client has no more, and says how many there were.
