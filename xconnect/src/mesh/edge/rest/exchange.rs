@@ -148,13 +148,29 @@ impl<'a> Exchange<'a> {
             self.count();
         }
         if let Poll::Ready(end) = end {
-            return Poll::Ready(end);
+            return Poll::Ready(self.settle(end));
         }
         if progress {
             self.parts.deadline.set(Instant::now(), Some(self.patience()));
         }
         ready!(self.parts.deadline.poll(cx));
-        Poll::Ready(self.timed_out())
+        let end = self.timed_out();
+        Poll::Ready(self.settle(end))
+    }
+
+    /// What is on its way to the consumer goes nowhere where something else is to be said, and nothing can be said in
+    /// the middle of it.
+    fn settle(&mut self, end: End) -> End {
+        match end {
+            End::Done { .. } | End::Upgraded => end,
+            End::Reply(_) | End::NoAnswer { .. } if self.state.written > 0 => {
+                cut("an interim answer could not be finished")
+            }
+            end => {
+                self.parts.out.clear();
+                end
+            }
+        }
     }
 
     fn advance(&mut self, cx: &mut Context<'_>, progress: &mut bool) -> Poll<End> {

@@ -138,10 +138,11 @@ impl Exchange<'_> {
             self.state.phase = Phase::Head(HeadScan::default());
             return Ok(());
         }
-        *self.parts.status = Some(status);
+        self.state.phase = if upgrade { Phase::Upgraded } else { self.body_of(framing, unwraps)? };
         self.state.keep_alive = keep_alive;
         self.state.reusable = reusable;
-        self.state.phase = if upgrade { Phase::Upgraded } else { self.body_of(framing, unwraps)? };
+        // From here on it has begun, and can only be cut.
+        *self.parts.status = Some(status);
         Ok(())
     }
 
