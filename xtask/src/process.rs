@@ -49,11 +49,8 @@ impl Process {
     /// live (clock ticks of 10 ms).
     pub(crate) fn cpu(&self) -> anyhow::Result<Duration> {
         let of = |pid| (14..=17).map(|number| field(pid, number)).sum::<anyhow::Result<u64>>();
-        let path = format!("/proc/{0}/task/{0}/children", self.pid);
-        let children = fs::read_to_string(&path).unwrap_or_default();
-        let children = children.split_whitespace().filter_map(|pid| pid.parse().ok());
         // A child that ends meanwhile was idle, or is counted as reaped.
-        let ticks = of(self.pid)? + children.filter_map(|pid| of(pid).ok()).sum::<u64>();
+        let ticks = of(self.pid)? + self.children().into_iter().filter_map(|pid| of(pid).ok()).sum::<u64>();
         Ok(Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second()))
     }
 
@@ -73,10 +70,14 @@ impl Process {
 
     /// As [`Self::cpu`], but of the threads that live, exactly (`/proc/PID/task/TID/schedstat`).
     pub(crate) fn run_time(&self) -> Duration {
+        self.children().into_iter().map(run_time_of).fold(run_time_of(self.pid), Duration::saturating_add)
+    }
+
+    /// The children of its first thread.
+    pub(crate) fn children(&self) -> Vec<u32> {
         let path = format!("/proc/{0}/task/{0}/children", self.pid);
         let children = fs::read_to_string(&path).unwrap_or_default();
-        let children = children.split_whitespace().filter_map(|pid| pid.parse().ok());
-        children.map(run_time_of).fold(run_time_of(self.pid), Duration::saturating_add)
+        children.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
     }
 
     /// Resident memory in KiB (`VmRSS`), or with `peak` the most there ever was (`VmHWM`).
@@ -86,6 +87,11 @@ impl Process {
         let status = fs::read_to_string(&path).with_context(|| path.clone())?;
         let line = status.lines().find_map(|line| line.strip_prefix(key)).with_context(|| path.clone())?;
         line.split_whitespace().next().and_then(|number| number.parse().ok()).context(path)
+    }
+
+    /// Lets the peak of its memory begin anew (proc(5), `clear_refs`).
+    pub(crate) fn forget_peak(&self) -> io::Result<()> {
+        fs::write(format!("/proc/{}/clear_refs", self.pid), "5")
     }
 
     /// Threads.

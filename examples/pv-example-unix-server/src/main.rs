@@ -8,6 +8,8 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::{env, fs, process, thread};
 
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -50,8 +52,8 @@ fn listen(socket: &Path) -> io::Result<UnixListener> {
 
 /// The identity that the mesh gave the connection: the role's, not the mesh's own.
 fn peer(stream: &UnixStream) -> String {
-    match rustix::net::sockopt::socket_peercred(stream) {
-        Ok(peer) => format!("uid {} gid {}", peer.uid.as_raw(), peer.gid.as_raw()),
+    match getsockopt(stream, PeerCredentials) {
+        Ok(peer) => format!("uid {} gid {}", peer.uid(), peer.gid()),
         Err(error) => format!("unknown ({error})"),
     }
 }

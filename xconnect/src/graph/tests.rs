@@ -405,7 +405,7 @@ fn any_options(number: u32, millis: u64, flag: bool) -> RestOptions {
         body_timeout: time(20),
         response_timeout: time(300),
         forwarded: if flag { Forwarded::Keep } else { Forwarded::Drop },
-        tracing: if millis % 2 == 0 { Tracing::Make } else { Tracing::Pass },
+        tracing: if millis.is_multiple_of(2) { Tracing::Make } else { Tracing::Pass },
     }
 }
 

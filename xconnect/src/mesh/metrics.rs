@@ -60,9 +60,9 @@ pub(super) fn counters(counts: &Counts) -> Counters {
     }
 }
 
-/// What a policy has denied, messages and requests.
+/// What a policy has denied: requests on a rest link, messages elsewhere.
 fn denied(counts: &Counts) -> u64 {
-    counts.denied + counts.http.as_ref().map_or(0, |http| http.denied)
+    counts.http.as_ref().map_or(counts.denied, |http| http.denied)
 }
 
 /// All metrics as text.

@@ -8,7 +8,7 @@ use clap::Args;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 
-use super::mesh::{Link, Mesh};
+use super::mesh::{Link, Mesh, Service};
 use super::pod::{self, Part};
 use super::{START, load, report};
 use crate::stop::{Stop, wait_until};
@@ -150,7 +150,7 @@ fn links(pods: &[Part], each: usize) -> Vec<Link<'_>> {
         provider: (name(ring(index, step)), &pods[ring(index, step)]),
         target: format!("/run/pv/services/service-{step}.sock"),
         socket: SOCKET.to_owned(),
-        forward: "user",
+        service: Service::Unix { forward: "user" },
     };
     (0..pods.len())
         .flat_map(|index| (1..=each).map(move |step| (index, step)))

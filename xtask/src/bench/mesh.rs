@@ -32,20 +32,47 @@ pub(crate) struct Link<'a> {
     pub(crate) provider: (String, &'a Part),
     pub(crate) target: String,
     pub(crate) socket: String,
-    /// What the provider declares: `user`, `kernel` or `auto`.
-    pub(crate) forward: &'static str,
+    /// What the provider declares.
+    pub(crate) service: Service,
+}
+
+/// What a provider declares.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Service {
+    /// A byte stream.
+    Unix {
+        /// `user`, `kernel` or `auto`.
+        forward: &'static str,
+    },
+    /// HTTP, with everything allowed and the default limits.
+    Rest,
 }
 
 impl Link<'_> {
     fn json(&self) -> Value {
+        let (kind, options) = self.service.json();
         json!({
-            "type": "unix", "name": self.name, "consumer": self.consumer.0, "consumer_pid": self.consumer.1.process.pid,
+            "type": kind, "name": self.name, "consumer": self.consumer.0, "consumer_pid": self.consumer.1.process.pid,
             "provider": self.provider.0, "provider_pid": self.provider.1.process.pid, "role": "any",
-            "interface": "unix", "target": self.target, "socket": self.socket,
+            "interface": kind, "target": self.target, "socket": self.socket,
             "consumer_start": self.consumer.1.process.start, "provider_start": self.provider.1.process.start,
-            "options": {"uid": 65534, "gid": 65534, "refused": null, "forward": self.forward, "socket_type": "stream",
-                "lossy_fds": false, "max_connections": 4096, "idle_timeout": null, "connect_timeout": 10},
+            "options": options,
         })
+    }
+}
+
+impl Service {
+    /// The type's name, and the link's options.
+    fn json(self) -> (&'static str, Value) {
+        let mut options = json!({
+            "uid": 65534, "gid": 65534, "refused": null,
+            "max_connections": 4096, "idle_timeout": null, "connect_timeout": 10,
+        });
+        let Self::Unix { forward } = self else { return ("rest", options) };
+        options["forward"] = forward.into();
+        options["socket_type"] = "stream".into();
+        options["lossy_fds"] = false.into();
+        ("unix", options)
     }
 }
 

@@ -5,9 +5,12 @@ mod http;
 mod load;
 mod mesh;
 pub(crate) mod part;
+mod placement;
 mod pod;
 mod reaction;
 mod report;
+mod rest;
+mod samples;
 mod stats;
 mod unix;
 
@@ -31,6 +34,8 @@ pub(crate) struct Options {
 enum What {
     /// Throughput, round trips, connections and CPU beside a direct socket, socat and haproxy.
     Unix(unix::Options),
+    /// Requests and bodies through a rest link, beside a direct socket, nginx and haproxy.
+    Rest(rest::Options),
     /// From a change of the graph to a link that works; from a container's start to its first echo.
     Reaction(reaction::Options),
     /// A thousand links over a hundred containers; memory and descriptors under connections.
@@ -47,6 +52,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<()
     let stop = Stop::on_signals()?;
     match &options.what {
         What::Unix(options) => unix::run(workspace, &stop, options),
+        What::Rest(options) => rest::run(workspace, &stop, options),
         What::Reaction(options) => {
             if options.starts_containers() {
                 build::programs(workspace)?;

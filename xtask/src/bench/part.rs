@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use rustix::mount::{MountFlags, mount};
 
-use super::load;
+use super::{load, rest};
 
 /// The reference relay's buffer, per direction.
 const BUFFER: usize = 256 * 1024;
@@ -33,6 +33,8 @@ enum Part {
         /// Sockets to serve.
         sockets: Vec<PathBuf>,
     },
+    /// A container's process that serves HTTP on this socket, and stays.
+    Origin { socket: PathBuf },
     /// The frozen reference: a plain copying relay with two threads a connection.
     Relay { listen: PathBuf, connect: PathBuf },
 }
@@ -40,6 +42,7 @@ enum Part {
 pub(crate) fn run(options: Options) -> anyhow::Result<()> {
     match options.part {
         Part::Pod { private_run, sockets } => pod(private_run, &sockets),
+        Part::Origin { socket } => origin(&socket),
         Part::Relay { listen, connect } => relay(&listen, &connect),
     }
 }
@@ -51,14 +54,30 @@ fn pod(private_run: bool, sockets: &[PathBuf]) -> anyhow::Result<()> {
             .context("tmpfs on /run")?;
     }
     for path in sockets {
-        if let Some(directory) = path.parent() {
-            fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
-        }
-        let listener = UnixListener::bind(path).with_context(|| path.display().to_string())?;
-        // Any role may connect: what the mesh lets through is its own decision.
-        fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o666))?;
+        let listener = listen(path)?;
         thread::Builder::new().spawn(move || load::serve(&listener))?;
     }
+    ready_until_the_end()
+}
+
+/// As a pod, with the origin of `bench rest`.
+fn origin(socket: &Path) -> anyhow::Result<()> {
+    let listener = listen(socket)?;
+    thread::Builder::new().spawn(move || rest::origin::serve(&listener))?;
+    ready_until_the_end()
+}
+
+fn listen(path: &Path) -> anyhow::Result<UnixListener> {
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
+    }
+    let listener = UnixListener::bind(path).with_context(|| path.display().to_string())?;
+    // Any role may connect: what the mesh lets through is its own decision.
+    fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o666))?;
+    Ok(listener)
+}
+
+fn ready_until_the_end() -> anyhow::Result<()> {
     println!("ready");
     io::copy(&mut io::stdin(), &mut io::sink())?;
     Ok(())

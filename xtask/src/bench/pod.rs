@@ -65,14 +65,20 @@ pub(crate) enum Run {
 
 /// Starts a pod that serves the load on these sockets.
 pub(crate) fn start(run: Run, sockets: &[PathBuf]) -> anyhow::Result<Part> {
-    // unshare(1) is essential on Debian; it executes us, so the child is the pod itself.
-    let command = Cmd::new("unshare")
-        .args(["--mount", "--propagation", "private"])
-        .arg(itself()?)
-        .args(["bench-part", "pod"])
-        .args((run == Run::Private).then_some("--private-run"))
-        .args(sockets);
+    let command =
+        in_namespace()?.arg("pod").args((run == Run::Private).then_some("--private-run")).args(sockets);
     Part::ready(command)
+}
+
+/// Starts a pod with a shared `/run` that is the origin of `bench rest`.
+pub(crate) fn origin(socket: &Path) -> anyhow::Result<Part> {
+    Part::ready(in_namespace()?.arg("origin").arg(socket))
+}
+
+/// unshare(1) is essential on Debian; it executes us, so the child is the pod itself.
+fn in_namespace() -> anyhow::Result<Cmd> {
+    let unshare = Cmd::new("unshare").args(["--mount", "--propagation", "private"]);
+    Ok(unshare.arg(itself()?).arg("bench-part"))
 }
 
 /// Starts the reference relay.

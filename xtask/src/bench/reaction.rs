@@ -11,7 +11,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::http::http;
-use super::mesh::{Link, Mesh};
+use super::mesh::{Link, Mesh, Service};
 use super::stats::{median, percentile};
 use super::{START, load, pod, report};
 use crate::demo::Session;
@@ -103,7 +103,7 @@ fn changes(workspace: &Workspace, stop: &Stop, runs: usize) -> anyhow::Result<Ve
         provider: ("provider".to_owned(), &provider),
         target: TARGET.to_owned(),
         socket: SOCKET.to_owned(),
-        forward: "user",
+        service: Service::Unix { forward: "user" },
     };
     let target = pod::inside(&consumer, TARGET);
     let (mut up, mut down) = (Vec::new(), Vec::new());

@@ -12,6 +12,8 @@ use crate::workspace::Workspace;
 
 /// A consumer's log line that starts with this reports a success that the consumer checked itself.
 const SUCCESS: &str = "ok:";
+/// One that starts with this reports something that must not be: the link does what its manifests forbid.
+const FAILURE: &str = "failed:";
 
 /// Every container by name, with the number of links that its manifests ask for.
 #[derive(Debug)]
@@ -22,8 +24,16 @@ pub(crate) struct Goal(BTreeMap<String, usize>);
 pub(crate) struct View {
     containers: Vec<Container>,
     links: Vec<Link>,
-    /// By consumer: its latest success.
-    reports: BTreeMap<String, String>,
+    /// By container.
+    reports: BTreeMap<String, Report>,
+}
+
+/// What a container says of itself.
+#[derive(Debug, Default)]
+struct Report {
+    succeeded: bool,
+    /// The first thing that must not be.
+    failed: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -36,9 +46,9 @@ struct Container {
 #[derive(Debug, Deserialize)]
 pub(super) struct Link {
     pub(super) name: String,
-    consumer: String,
+    pub(super) consumer: String,
     pub(super) provider: String,
-    status: String,
+    pub(super) status: String,
     reason: Option<String>,
     pub(super) path: Option<String>,
     /// Why it is not in the kernel, where that was asked for.
@@ -92,7 +102,7 @@ impl Goal {
                 missing.push(format!("{name} has {} of {wanted} links", links.len()));
             }
             missing.extend(links.iter().filter_map(|link| link.missing()));
-            if *wanted > 0 && !view.reports.contains_key(name) {
+            if *wanted > 0 && !view.succeeded(name) {
                 missing.push(format!("{name} has not reported a success"));
             }
         }
@@ -105,7 +115,7 @@ impl Goal {
         let links = view.links.iter().map(Link::line);
         let reports = self.0.iter().filter(|(_, wanted)| **wanted > 0).map(|(name, _)| {
             // The first success is the news; later ones would only scroll.
-            let report = if view.reports.contains_key(name) { "reports success" } else { "no report yet" };
+            let report = if view.succeeded(name) { "reports success" } else { "no report yet" };
             format!("consumer {name}: {report}")
         });
         containers.chain(links).chain(reports).collect()
@@ -121,12 +131,27 @@ impl View {
         for container in &containers {
             let log = session.run_dir().join("logs").join(format!("{}.log", container.name));
             let text = fs::read(&log).unwrap_or_default();
-            let text = String::from_utf8_lossy(&text);
-            if let Some(line) = text.lines().rfind(|line| line.starts_with(SUCCESS)) {
-                reports.insert(container.name.clone(), line.to_owned());
-            }
+            reports.insert(container.name.clone(), Report::read(&String::from_utf8_lossy(&text)));
         }
         Ok(Self { containers, links, reports })
+    }
+
+    fn succeeded(&self, container: &str) -> bool {
+        self.reports.get(container).is_some_and(|report| report.succeeded)
+    }
+
+    /// What some container reports that must not be, however often it went well since.
+    pub(crate) fn failure(&self) -> Option<String> {
+        self.reports.iter().find_map(|(name, report)| Some(format!("{name}: {}", report.failed.as_ref()?)))
+    }
+}
+
+impl Report {
+    fn read(log: &str) -> Self {
+        Self {
+            succeeded: log.lines().any(|line| line.starts_with(SUCCESS)),
+            failed: log.lines().find(|line| line.starts_with(FAILURE)).map(str::to_owned),
+        }
     }
 }
 
@@ -138,12 +163,16 @@ impl Link {
         format!("link {name}, {consumer} -> {provider}: {status}{path}{reason}")
     }
 
+    /// One of its counters, 0 where it has none of the kind.
+    pub(super) fn count(&self, pointer: &str) -> u64 {
+        self.counters.pointer(pointer).and_then(Value::as_u64).unwrap_or(0)
+    }
+
     fn missing(&self) -> Option<String> {
         if self.status != "up" {
             return Some(self.line());
         }
-        let bytes = |way: &str| self.counters.pointer(way).and_then(Value::as_u64).unwrap_or(0);
-        let silent = bytes("/bytes/to_provider") == 0 || bytes("/bytes/to_consumer") == 0;
+        let silent = self.count("/bytes/to_provider") == 0 || self.count("/bytes/to_consumer") == 0;
         silent.then(|| format!("{}, but no bytes both ways", self.line()))
     }
 }
@@ -158,7 +187,10 @@ mod tests {
         View {
             containers: vec![Container { name: "client".into(), status: status.into() }],
             links: vec![Link::deserialize(link).unwrap()],
-            reports: reported.then(|| ("client".into(), "ok: 1".into())).into_iter().collect(),
+            reports: reported
+                .then(|| ("client".into(), Report::read("waiting\nok: 1\n")))
+                .into_iter()
+                .collect(),
         }
     }
 
@@ -177,5 +209,14 @@ mod tests {
         assert_eq!(goal.missing(&view("STARTED", &link("up", 0), true)).len(), 1);
         assert_eq!(goal.missing(&view("STARTED", &link("up", 7), false)).len(), 1);
         assert_eq!(goal.missing(&View::default()).len(), 3);
+    }
+
+    #[test]
+    fn one_failure_is_one_too_many() {
+        let mut view = view("STARTED", &link("up", 7), true);
+        assert_eq!(view.failure(), None);
+        let log = "check failed: x\nok: 1\nfailed: a forbidden path\nok: 2\nfailed: other\n";
+        view.reports.insert("client".to_owned(), Report::read(log));
+        assert_eq!(view.failure().unwrap(), "client: failed: a forbidden path");
     }
 }

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::goal::{Link, links};
 use super::session::Session;
+use super::silence::Silence;
 use crate::process::Process;
 use crate::stop::Stop;
 use crate::workspace::Workspace;
@@ -75,19 +76,26 @@ pub(super) fn show(workspace: &Workspace, session: &Session, stop: &Stop) -> any
             Verdict::Wrong(reason) => bail!("link {} is not in the kernel: {reason}", link.name),
         }
     }
-    for name in in_kernel {
-        let carried = wait_for_share(session, stop, &name)?;
-        println!(
-            "link {name}: kernel share {:.2} % ({} of {} MiB; {} errors, {} connections cut)",
-            carried.share(),
-            carried.kernel >> 20,
-            carried.all() >> 20,
-            carried.errors,
-            carried.cut
-        );
-        watch_at_rest(session, stop, &name, status.pid)?;
+    if in_kernel.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let silence = Silence::of_others(session, stop, &in_kernel)?;
+    let shown = in_kernel.iter().try_for_each(|name| show_link(session, stop, name, status.pid));
+    silence.end(session, stop)?;
+    shown
+}
+
+fn show_link(session: &Session, stop: &Stop, name: &str, pid: u32) -> anyhow::Result<()> {
+    let carried = wait_for_share(session, stop, name)?;
+    println!(
+        "link {name}: kernel share {:.2} % ({} of {} MiB; {} errors, {} connections cut)",
+        carried.share(),
+        carried.kernel >> 20,
+        carried.all() >> 20,
+        carried.errors,
+        carried.cut
+    );
+    watch_at_rest(session, stop, name, pid)
 }
 
 fn judge(path: &KernelPath, link: &Link) -> Verdict {

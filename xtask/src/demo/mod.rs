@@ -6,6 +6,7 @@ mod kernel;
 mod leftovers;
 mod progress;
 mod session;
+mod silence;
 mod state;
 
 use std::io::IsTerminal as _;
@@ -87,6 +88,7 @@ fn watch(workspace: &Workspace, session: &mut Session, stop: &Stop, limit: Durat
             view = seen;
             progress.show(&goal.lines(&view));
         }
+        refuse_failure(&view)?;
         let missing = goal.missing(&view);
         if missing.is_empty() {
             println!("every link works, {:.1} s after the start", begin.elapsed().as_secs_f64());
@@ -99,8 +101,18 @@ fn watch(workspace: &Workspace, session: &mut Session, stop: &Stop, limit: Durat
     }
 }
 
+/// An error where a container reports what must not be.
+fn refuse_failure(view: &View) -> anyhow::Result<()> {
+    match view.failure() {
+        Some(failure) => bail!("{failure}"),
+        None => Ok(()),
+    }
+}
+
 /// What an operator sees.
 fn show(session: &Session) -> anyhow::Result<()> {
+    // The containers have gone on checking meanwhile.
+    refuse_failure(&View::of(session)?)?;
     for words in [["graph", "ls"], ["containers", "ls"]] {
         println!();
         Cmd::new(&session.pvcontrol)

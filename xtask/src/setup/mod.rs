@@ -18,14 +18,14 @@ pub(crate) use packages::update_lists;
 /// own build calls make and pkg-config.
 const BUILD: [&str; 6] = ["gcc", "libc6-dev", "make", "pkg-config", "libelf-dev", "zlib1g-dev"];
 /// What the benches compare with.
-const BENCH: [&str; 2] = ["socat", "haproxy"];
+const BENCH: [&str; 3] = ["socat", "haproxy", "nginx"];
 /// The version of cargo-deny that deny.toml is written for.
 pub(crate) const CARGO_DENY: &str = "0.20.2";
 
 /// Options of `setup`.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Also what `bench unix` compares with: socat and haproxy (never started as a service).
+    /// Also what benches compare with: socat, haproxy and nginx (never started as a service).
     #[arg(long)]
     bench: bool,
     /// Also what `kernels` runs: kernels and QEMU, unpacked into the target directory (200 MB to fetch).

@@ -11,6 +11,8 @@ use crate::cmd::Cmd;
 
 /// apt asks this script whether a package may start its service: 101 says no.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
+/// Packages that bring a service of their name, which is not wanted here.
+const SERVICES: [&str; 2] = ["haproxy", "nginx"];
 
 /// Installs the Debian packages that are missing, or says how to.
 pub(super) fn ensure(wanted: &[&str]) -> anyhow::Result<()> {
@@ -39,9 +41,10 @@ pub(super) fn install(missing: &[&str]) -> anyhow::Result<()> {
     let _policy = NoServices::start()?;
     update()?;
     apt(&install.split_whitespace().skip(1).collect::<Vec<_>>())?;
-    if missing.contains(&"haproxy") && Cmd::new("systemctl").arg("--version").quiet().succeeds() {
-        // Its package enables the service for the next boot; the bench runs a proxy of its own.
-        Cmd::new("systemctl").args(["disable", "haproxy"]).run()?;
+    let services: Vec<_> = SERVICES.iter().filter(|service| missing.contains(service)).collect();
+    if !services.is_empty() && Cmd::new("systemctl").arg("--version").quiet().succeeds() {
+        // Their packages enable the services for the next boot; benches run proxies of their own.
+        Cmd::new("systemctl").arg("disable").args(services).run()?;
     }
     Ok(())
 }
@@ -93,6 +96,7 @@ fn without_dpkg(wanted: &[&str]) -> anyhow::Result<()> {
         "libelf-dev" => Cmd::new("pkg-config").args(["--exists", "libelf"]).quiet().succeeds(),
         "zlib1g-dev" => Cmd::new("pkg-config").args(["--exists", "zlib"]).quiet().succeeds(),
         "haproxy" => Cmd::new("haproxy").arg("-v").quiet().succeeds(),
+        "nginx" => Cmd::new("nginx").arg("-v").quiet().succeeds(),
         "socat" => Cmd::new("socat").arg("-V").quiet().succeeds(),
         program => Cmd::new(program).arg("--version").quiet().succeeds(),
     };

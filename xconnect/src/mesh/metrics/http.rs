@@ -59,10 +59,11 @@ struct Family {
     name: &'static str,
     help: &'static str,
     kind: MetricType,
-    values: fn(&HttpCounts) -> Vec<(Option<Label>, u64)>,
+    values: fn(&HttpCounts) -> Vec<Value>,
 }
 
 type Label = (&'static str, &'static str);
+type Value = (Option<Label>, u64);
 
 const FAMILIES: [Family; 7] = [
     Family {
@@ -120,10 +121,7 @@ const FAMILIES: [Family; 7] = [
     },
 ];
 
-fn labelled(
-    label: &'static str,
-    values: impl IntoIterator<Item = (&'static str, u64)>,
-) -> Vec<(Option<Label>, u64)> {
+fn labelled(label: &'static str, values: impl IntoIterator<Item = (&'static str, u64)>) -> Vec<Value> {
     values.into_iter().map(|(value, count)| (Some((label, value)), count)).collect()
 }
 

@@ -1,10 +1,8 @@
 //! What was measured: one sample a round, medians, and ratios within a round.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Value, json};
 
-use crate::bench::stats::median;
+use crate::bench::samples::Samples;
 
 /// What was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, clap::ValueEnum)]
@@ -76,8 +74,7 @@ pub(super) struct Figure {
 /// The samples of one row.
 #[derive(Debug, Default)]
 pub(super) struct Figures {
-    /// By figure and round.
-    samples: BTreeMap<Figure, BTreeMap<u32, f64>>,
+    samples: Samples<Figure>,
     /// A histogram of waits over all rounds: entry N counts those of less than 2^N microseconds that no
     /// entry before it counts; the last one all longer ones.
     waits: [u64; 25],
@@ -85,7 +82,7 @@ pub(super) struct Figures {
 
 impl Figures {
     pub(super) fn add(&mut self, round: u32, figure: Figure, value: f64) {
-        self.samples.entry(figure).or_default().insert(round, value);
+        self.samples.add(round, figure, value);
     }
 
     /// Counts a wait of so many microseconds.
@@ -107,27 +104,21 @@ impl Figures {
     }
 
     pub(super) fn median(&self, figure: Figure) -> Option<f64> {
-        Some(median(&self.samples.get(&figure)?.values().copied().collect::<Vec<_>>()))
+        self.samples.median(figure)
     }
 
-    /// The median of the ratios to another row in the same round: what slows the machine for a while slows
-    /// both.
+    /// The median of the ratios to another row in the same round.
     pub(super) fn ratio(&self, figure: Figure, to: Option<&Self>) -> Option<f64> {
-        let (own, other) = (self.samples.get(&figure)?, to?.samples.get(&figure)?);
-        let ratios: Vec<_> = own
-            .iter()
-            .filter_map(|(round, own)| Some(own / other.get(round).filter(|it| **it != 0.0)?))
-            .collect();
-        (!ratios.is_empty()).then(|| median(&ratios))
+        self.samples.ratio(figure, to.map(|it| &it.samples))
     }
 
     pub(super) fn json(&self, direct: Option<&Self>, reference: Option<&Self>) -> Vec<Value> {
-        let one = |(figure, samples): (&Figure, &BTreeMap<u32, f64>)| {
+        let one = |(figure, samples): (Figure, Vec<f64>)| {
             json!({
                 "measure": format!("{:?}", figure.measure).to_lowercase(), "size": figure.size,
                 "connections": figure.connections, "what": figure.what.name(),
-                "median": self.median(*figure), "to_direct": self.ratio(*figure, direct),
-                "to_reference": self.ratio(*figure, reference), "samples": samples.values().collect::<Vec<_>>(),
+                "median": self.median(figure), "to_direct": self.ratio(figure, direct),
+                "to_reference": self.ratio(figure, reference), "samples": samples,
             })
         };
         self.samples.iter().map(one).collect()
@@ -147,22 +138,6 @@ mod tests {
             figures.add(*round, FIGURE, *value);
         }
         figures
-    }
-
-    #[test]
-    fn ratios_are_those_of_one_round() {
-        let (own, direct) = (figures(&[(0, 1.0), (1, 5.0), (2, 30.0)]), figures(&[(0, 2.0), (1, 10.0)]));
-        assert_eq!(own.ratio(FIGURE, Some(&direct)), Some(0.5));
-        assert_eq!(own.median(FIGURE), Some(5.0));
-    }
-
-    #[test]
-    fn without_the_other_row_there_is_no_ratio() {
-        let own = figures(&[(0, 1.0)]);
-        assert_eq!(own.ratio(FIGURE, None), None);
-        assert_eq!(own.ratio(FIGURE, Some(&Figures::default())), None);
-        assert_eq!(own.ratio(FIGURE, Some(&figures(&[(0, 0.0)]))), None);
-        assert_eq!(own.ratio(FIGURE, Some(&figures(&[(1, 2.0)]))), None);
     }
 
     #[test]

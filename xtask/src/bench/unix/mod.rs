@@ -3,7 +3,6 @@
 
 mod figures;
 mod measure;
-mod placement;
 mod subject;
 mod tables;
 mod usage;
@@ -16,9 +15,9 @@ use serde_json::{Value, json};
 
 use self::figures::{Figures, Measure};
 use self::measure::{Job, Sheet, Times};
-use self::placement::{Pinned, Placement};
 use self::subject::{Ends, Row, Subject};
 use super::mesh::Mesh;
+use super::placement::{Pinned, Placement};
 use super::{pod, report};
 use crate::stop::Stop;
 use crate::workspace::Workspace;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 
-use crate::bench::mesh::{Link, Mesh};
+use crate::bench::mesh::{Link, Mesh, Service};
 use crate::bench::pod::{self, Part};
 use crate::bench::{START, load};
 use crate::cmd::Cmd;
@@ -143,7 +143,7 @@ fn links(ends: &Ends<'_>, rows: &[Row]) -> anyhow::Result<()> {
             provider: ("provider".to_owned(), ends.provider),
             target,
             socket,
-            forward,
+            service: Service::Unix { forward },
         }))
     };
     ends.mesh.graph(&rows.iter().filter_map(link).collect::<anyhow::Result<Vec<_>>>()?)

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use super::figures::{Figure, Figures, Measure, What};
-use super::placement::Placement;
 use super::subject::Row;
+use crate::bench::placement::Placement;
 use crate::bench::report;
 
 /// Bytes of a write in the bulk measure.

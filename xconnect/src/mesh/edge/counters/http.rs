@@ -124,7 +124,7 @@ impl HttpCounters {
         add(&self.refused);
     }
 
-    /// No rule of the role allows a request (403). The link's own `denied` is not to be counted up beside it.
+    /// No rule of the role allows a request (403). What is shown as denied on a rest link is this.
     pub fn denied(&self, method: &str) {
         self.request(method);
         add(&self.denied);

@@ -72,7 +72,7 @@ impl Edge {
         let _ = sockctl::refuse_rights(spec.listener.as_fd());
         let link = Arc::new(LinkShared {
             number: next_number(),
-            identity: LinkShared::identity(&spec.key, &spec.grant, id),
+            identity: LinkShared::identity_lines(&spec.key, &spec.grant, id),
             key: spec.key,
             id,
             provider: spec.provider.to_string(),

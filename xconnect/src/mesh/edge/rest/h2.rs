@@ -148,7 +148,9 @@ async fn answer(
     }
 }
 
-/// How long to wait for the head of an answer from when something last moved.
-fn patience(link: &LinkShared, watch: &Watch) -> Duration {
-    if watch.is_over() { link.options.response_timeout } else { link.options.body_timeout }
+/// How long to wait for the head of an answer from when something last moved; `None`: for ever.
+fn patience(link: &LinkShared, watch: &Watch) -> Option<Duration> {
+    let options = &link.options;
+    let patience = if watch.is_over() { options.response_timeout } else { options.body_timeout };
+    (!patience.is_zero()).then_some(patience)
 }

@@ -47,9 +47,19 @@ pub(super) struct LinkShared {
 }
 
 impl LinkShared {
-    /// The fields that say who the consumer of a link is.
-    pub(super) fn identity(key: &LinkKey, grant: &Grant, id: LinkId) -> Vec<u8> {
-        let (client, role) = (&key.consumer, grant.role());
+    /// The fields that say who the consumer of a link is: names in lower case, and values.
+    pub(super) fn identity_of(key: &LinkKey, grant: &Grant, id: LinkId) -> [(&'static str, String); 3] {
+        let client = ascii(key.consumer.as_str());
+        [
+            ("x-pv-client", client),
+            ("x-pv-role", ascii(grant.role().as_str())),
+            ("x-pv-link-id", id.to_string()),
+        ]
+    }
+
+    /// The same, each with its CRLF.
+    pub(super) fn identity_lines(key: &LinkKey, grant: &Grant, id: LinkId) -> Vec<u8> {
+        let [(_, client), (_, role), (_, id)] = Self::identity_of(key, grant, id);
         format!("X-PV-Client: {client}\r\nX-PV-Role: {role}\r\nX-PV-Link-Id: {id}\r\n").into_bytes()
     }
 
@@ -81,6 +91,21 @@ impl LinkShared {
         self.own.refuse(&provider.inode)?;
         role::connect(provider.fd.as_fd(), SocketType::Stream, self.grant.identity(), Blocking::No)
     }
+}
+
+/// A name as a field's value, where letters beyond ASCII would be read as whatever the provider takes them for. No
+/// name has a `%`, so that two never become one.
+fn ascii(name: &str) -> String {
+    use std::fmt::Write as _;
+    name.bytes().fold(String::new(), |mut text, byte| {
+        if byte.is_ascii() {
+            text.push(char::from(byte));
+        } else {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "%{byte:02X}");
+        }
+        text
+    })
 }
 
 /// Proof that a consumer was let in; what it holds is given back when it is dropped.
@@ -122,5 +147,16 @@ impl Underway {
 impl Drop for Underway {
     fn drop(&mut self) {
         self.0.requests.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ascii;
+
+    #[test]
+    fn names_are_ascii_in_fields() {
+        assert_eq!(ascii("web-1"), "web-1");
+        assert_eq!(ascii("café"), "caf%C3%A9");
     }
 }

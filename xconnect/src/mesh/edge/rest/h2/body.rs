@@ -4,11 +4,12 @@ use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::heads::clean_trailers;
@@ -24,7 +25,7 @@ pub(super) struct Watch {
     moved: Cell<Instant>,
     over: Cell<bool>,
     too_long: Cell<bool>,
-    waiter: Cell<Option<Waker>>,
+    ended: Notify,
 }
 
 impl Watch {
@@ -33,13 +34,18 @@ impl Watch {
             moved: Cell::new(Instant::now()),
             over: Cell::new(false),
             too_long: Cell::new(false),
-            waiter: Cell::default(),
+            ended: Notify::new(),
         }
     }
 
     /// When something of it last moved.
     pub(super) fn moved(&self) -> Instant {
         self.moved.get()
+    }
+
+    /// Waits until all of it has gone: from then on it is the provider who is waited for.
+    pub(super) async fn ended(&self) {
+        self.ended.notified().await;
     }
 
     /// Whether all of it has gone.
@@ -55,8 +61,8 @@ impl Watch {
     fn moves(&self, over: bool) {
         self.moved.set(Instant::now());
         self.over.set(over);
-        if let Some(waiter) = self.waiter.take() {
-            waiter.wake();
+        if over {
+            self.ended.notify_one();
         }
     }
 }

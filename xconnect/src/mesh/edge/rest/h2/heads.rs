@@ -82,13 +82,8 @@ pub(super) fn rewrite(mut head: Parts, link: &LinkShared, seed: &mut Seed) -> Re
         let value = HeaderValue::try_from(seed.traceparent()).map_err(|_| BAD)?;
         head.headers.insert("traceparent", value);
     }
-    let identity = [
-        ("x-pv-client", link.key.consumer.as_str()),
-        ("x-pv-role", link.grant.role().as_str()),
-        ("x-pv-link-id", &link.id.to_string()),
-    ];
-    for (name, value) in identity {
-        let value = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| BAD)?;
+    for (name, value) in LinkShared::identity_of(&link.key, &link.grant, link.id) {
+        let value = HeaderValue::try_from(value).map_err(|_| BAD)?;
         head.headers.insert(name, value);
     }
     Ok(head)

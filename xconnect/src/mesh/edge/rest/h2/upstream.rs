@@ -7,7 +7,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioTimer;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::body::{Asking, Watch};
 use super::io::Io;
@@ -85,18 +85,27 @@ impl Provider {
         let answer = kept.sender.send_request(request);
         tokio::pin!(answer);
         loop {
-            let wait = patience(link, watch);
-            let until = (!wait.is_zero()).then(|| watch.moved() + wait);
-            let answered = match until {
-                None => Ok(answer.as_mut().await),
-                Some(until) => timeout_at(until, answer.as_mut()).await,
+            let until = patience(link, watch).map(|patience| watch.moved() + patience);
+            let over = async {
+                match until {
+                    Some(until) => sleep_until(until).await,
+                    None => std::future::pending().await,
+                }
             };
-            match answered {
-                Ok(Ok(response)) => return Ok(response),
-                Ok(Err(_)) if !kept.fresh => return Err(Failure::Stale),
-                Ok(Err(error)) => return Err(Failure::Ended(crate::mesh::chain(&error))),
-                Err(_elapsed) if watch.moved() + patience(link, watch) > Instant::now() => {}
-                Err(_elapsed) => return Err(Failure::TimedOut),
+            tokio::select! {
+                biased;
+                answered = answer.as_mut() => return match answered {
+                    Ok(response) => Ok(response),
+                    Err(_) if !kept.fresh => Err(Failure::Stale),
+                    Err(error) => Err(Failure::Ended(crate::mesh::chain(&error))),
+                },
+                () = watch.ended() => {}
+                () = over => {
+                    // Something may have moved since.
+                    if patience(link, watch).is_some_and(|patience| watch.moved() + patience <= Instant::now()) {
+                        return Err(Failure::TimedOut);
+                    }
+                }
             }
         }
     }

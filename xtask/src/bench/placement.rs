@@ -7,7 +7,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// On which processors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Placement {
+pub(crate) enum Placement {
     /// All on one.
     OneCpu,
     /// On all that are allowed.
@@ -25,14 +25,14 @@ impl fmt::Display for Placement {
 
 /// Undoes the pinning when dropped: for this thread and what it starts.
 #[derive(Debug)]
-pub(super) struct Pinned {
+pub(crate) struct Pinned {
     before: CpuSet,
     /// The processors in use.
-    pub(super) cpus: Vec<usize>,
+    pub(crate) cpus: Vec<usize>,
 }
 
 impl Pinned {
-    pub(super) fn to(placement: Placement) -> anyhow::Result<Self> {
+    pub(crate) fn to(placement: Placement) -> anyhow::Result<Self> {
         let before = sched_getaffinity(None).context("sched_getaffinity")?;
         let mut cpus: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|cpu| before.is_set(*cpu)).collect();
         if placement == Placement::OneCpu {
