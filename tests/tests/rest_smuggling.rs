@@ -13,14 +13,15 @@ const ONLY: &str = "XCONNECT_REST_CASE";
 
 /// A link with a provider of its own for each set of options that a case asks for.
 struct Stage {
-    mesh: Mesh,
+    _mesh: Mesh,
     consumer: Container,
     _house: Container,
     links: BTreeMap<String, (Link, Provider)>,
 }
 
+/// Beginnings of requests may be seen late: those cases are among themselves, where beginnings do not count.
 fn options(case: &Case) -> String {
-    format!("{:?}", case.options)
+    format!("{:?} {}", case.options, case.cut)
 }
 
 impl Stage {
@@ -39,7 +40,7 @@ impl Stage {
         let graph: Vec<_> = links.values().map(|(link, _)| link.clone()).collect();
         let mesh = Mesh::start_with(sandbox, None, &graph);
         mesh.wait_all(&graph, "up");
-        Self { mesh, consumer, _house: house, links }
+        Self { _mesh: mesh, consumer, _house: house, links }
     }
 
     fn play(&self, case: &Case, pace: Pace) -> Vec<String> {
@@ -49,14 +50,8 @@ impl Stage {
             let mut client = Client::from(self.consumer.connect(link.target()));
             replay(&mut client, case, pace)
         };
-        // What the provider has a beginning of is cut, which may be seen late.
-        let opened = || self.mesh.counter(link, "/http/upstream/opened");
-        if case.cut {
-            self.mesh.wait_counter(link, "/connections/open", 0);
-        }
         let seen = eventually("the provider has all that comes", || {
             let records = provider.records();
-            ensure(!case.cut || records.0.len() as u64 == opened(), "a connection is on its way")?;
             ensure(records.is_settled(), format_args!("{}: {records:#?}", case.name))?;
             Ok::<_, String>(records.since(&before))
         });

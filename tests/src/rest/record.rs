@@ -88,9 +88,7 @@ impl Records {
     /// True where nothing of a request is missing that can still come.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        let settled = |connection: &Connection| {
-            !connection.requests.is_empty() && connection.requests.iter().all(|seen| seen.complete)
-        };
+        let settled = |connection: &Connection| connection.requests.iter().all(|seen| seen.complete);
         self.0.iter().all(|connection| connection.ended || settled(connection))
     }
 

@@ -1,0 +1,8 @@
+//! HTTP/2 without TLS over rest links: gRPC as it is used, curl, and frames that no honest client sends. The identity
+//! is on every request, as with HTTP/1.
+
+mod frames;
+mod grpc;
+mod hostile;
+mod provider;
+mod requests;
