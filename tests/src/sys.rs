@@ -1,5 +1,5 @@
-//! The system calls that no safe wrapper offers: unshare(2), `SO_PEERGROUPS` and `SIOCOUTQ` (unix(7)), and bpf(2).
-#![expect(unsafe_code, reason = "unshare(2), getsockopt(SO_PEERGROUPS), ioctl(SIOCOUTQ) and bpf(2) have no safe wrapper")]
+//! The system calls that no safe wrapper offers: unshare(2), socket options and `SIOCOUTQ` (unix(7)), and bpf(2).
+#![expect(unsafe_code, reason = "unshare(2), getsockopt(2), ioctl(SIOCOUTQ) and bpf(2) have no safe wrapper")]
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
@@ -95,6 +95,31 @@ fn bpf<T>(command: libc::c_int, attributes: &T) -> io::Result<OwnedFd> {
     let fd = i32::try_from(result).ok().filter(|fd| *fd >= 0).ok_or_else(io::Error::last_os_error)?;
     // SAFETY: both commands return a new descriptor, which belongs to nobody else.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// User and group of the process at the other end, as they were when it connected, also where it has no number here:
+/// a wrapper that wants a process number fails in a namespace that does not see it.
+///
+/// # Errors
+/// Those of getsockopt(2).
+pub fn peer_ids(socket: impl AsFd) -> io::Result<(u32, u32)> {
+    let mut who = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut length = libc::socklen_t::try_from(size_of_val(&who)).map_err(io::Error::other)?;
+    // SAFETY: the kernel writes at most `length` bytes into `who`, which has that many and may hold any, and the
+    // number it wrote into `length`; both outlive the call.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut who).cast(),
+            &raw mut length,
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok((who.uid, who.gid))
 }
 
 /// Bytes (or more, as buffers count whole) that were sent and that the other side has not read yet.

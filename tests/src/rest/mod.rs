@@ -10,6 +10,7 @@ mod record;
 mod replay;
 mod rig;
 mod serve;
+pub mod soak;
 mod steps;
 
 pub use client::{Answer, Client};

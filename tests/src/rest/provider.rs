@@ -11,6 +11,7 @@ use super::record::{Connection, Records, Seen};
 use super::serve::{Exchange, serve};
 use super::steps::{Plan, Step};
 use crate::socket::{Listener, Socket};
+use crate::sys;
 use crate::wait::{DEADLINE, OrFail, ensure, eventually, patient};
 
 /// What all threads of a provider share.
@@ -37,10 +38,9 @@ impl Shared {
     }
 
     fn begin(&self, socket: &Socket) -> u64 {
-        let who = socket.peer();
+        let (uid, gid) = sys::peer_ids(socket).unwrap_or((u32::MAX, u32::MAX));
         let mut state = self.lock();
         let id = state.records.len() as u64 + 1;
-        let (uid, gid) = (who.uid.as_raw(), who.gid.as_raw());
         state.records.push(Connection { id, uid, gid, ..Connection::default() });
         let socket = socket.dup();
         state.sockets.push(Some(socket));
