@@ -22,7 +22,7 @@ use self::upstream::{Failure, Provider};
 use super::asked::{Method, allowed, too_long};
 use super::connection::Connection;
 use super::local::Local;
-use super::record::Record;
+use super::record::{Reached, Record};
 use super::reply::Reply;
 use super::shared::{LinkShared, Underway};
 
@@ -110,18 +110,18 @@ async fn answer(
         return turned(reply);
     }
     let record = Record::begin(link, method, &target);
-    let given = |record: &Record, reply: Reply| {
-        record.given(&reply);
+    let given = |record: &Record, reply: Reply, reached: Reached| {
+        record.given(&reply, reached);
         Answered::reply(&reply, link)
     };
     let Some(underway) = Underway::begin(link) else {
         let limit = link.options.max_requests;
         let reply = Reply::new(503, format!("the link has {limit} requests under way (max_requests)"));
-        return given(&record, reply.retry_after(1));
+        return given(&record, reply.retry_after(1), Reached::No);
     };
     let head = match heads::rewrite(head, link, &mut local.scratch.borrow_mut().seed) {
         Ok(head) => head,
-        Err(refusal) => return given(&record, Reply::new(refusal.status, refusal.what)),
+        Err(refusal) => return given(&record, Reply::new(refusal.status, refusal.what), Reached::No),
     };
     let repeatable = hyper::body::Body::is_end_stream(&incoming) && heads::is_idempotent(&head.method);
     let watch = Rc::new(Watch::new());
@@ -143,7 +143,7 @@ async fn answer(
                 record.retried();
                 asking = Asking::none(watch.clone(), link);
             }
-            Err(failure) => return given(&record, failure.reply(link, &watch)),
+            Err(failure) => return given(&record, failure.reply(link, &watch), failure.reached()),
         }
     }
 }

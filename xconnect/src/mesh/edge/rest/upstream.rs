@@ -90,7 +90,8 @@ impl Unreachable {
             Self::Full => "the other links need the descriptors that are left".to_owned(),
             Self::Never(error) => format!("the provider cannot be connected to: {error}"),
         };
-        Reply::new(503, error).retry_after(1)
+        let timed_out = matches!(self, Self::TimedOut { .. });
+        Reply { timed_out, ..Reply::new(503, error).retry_after(1) }
     }
 }
 
