@@ -89,6 +89,11 @@ impl Process {
         line.split_whitespace().next().and_then(|number| number.parse().ok()).context(path)
     }
 
+    /// Lets the peak of its memory begin anew (proc(5), `clear_refs`).
+    pub(crate) fn forget_peak(&self) -> io::Result<()> {
+        fs::write(format!("/proc/{}/clear_refs", self.pid), "5")
+    }
+
     /// Threads.
     pub(crate) fn threads(&self) -> anyhow::Result<usize> {
         let path = format!("/proc/{}/task", self.pid);

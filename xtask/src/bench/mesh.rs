@@ -32,6 +32,7 @@ pub(crate) struct Link<'a> {
     pub(crate) provider: (String, &'a Part),
     pub(crate) target: String,
     pub(crate) socket: String,
+    /// What the provider declares.
     pub(crate) service: Service,
 }
 

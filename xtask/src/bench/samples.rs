@@ -17,6 +17,7 @@ impl<F> Default for Samples<F> {
 }
 
 impl<F: Ord + Copy> Samples<F> {
+    /// The sample of a round.
     pub(crate) fn add(&mut self, round: u32, figure: F, value: f64) {
         self.by_figure.entry(figure).or_default().insert(round, value);
     }

@@ -1,5 +1,7 @@
 //! One job of one row: connections that are warm, a run, and what it cost the relay.
 
+use std::io;
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -66,11 +68,11 @@ fn body(subject: &Subject, way: Way, framed: Framed, bytes: u64) -> anyhow::Resu
 
 /// Sends or receives one body.
 pub(super) fn transfer(
-    stream: &mut std::os::unix::net::UnixStream,
+    stream: &mut UnixStream,
     way: Way,
     framed: Framed,
     bytes: u64,
-) -> std::io::Result<Duration> {
+) -> io::Result<Duration> {
     let framing = match framed {
         Framed::Length => Framing::Length(bytes),
         Framed::Chunked => Framing::Chunked,

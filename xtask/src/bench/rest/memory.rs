@@ -34,7 +34,7 @@ pub(super) struct Growth {
     after_requests: u64,
     after_upload: u64,
     after_download: u64,
-    /// The most there ever was.
+    /// The most there was since `before`.
     peak: u64,
 }
 
@@ -49,6 +49,9 @@ impl Growth {
         requests(stop, subject, WARM.0.min(load.requests)).context("warm-up")?;
         for way in [Way::Upload, Way::Download] {
             one_body(subject, way, WARM.1.min(load.bytes)).context("warm-up")?;
+        }
+        for process in all(relay) {
+            process.forget_peak().context("clear_refs")?;
         }
         let before = resident(relay, false)?;
         requests(stop, subject, load.requests).context("requests")?;
@@ -111,10 +114,14 @@ fn one_body(subject: &Subject, way: Way, bytes: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Of the process and its children.
 fn resident(relay: Process, peak: bool) -> anyhow::Result<u64> {
+    all(relay).map(|process| process.memory_kib(peak)).sum()
+}
+
+/// The process and its children.
+fn all(relay: Process) -> impl Iterator<Item = Process> {
     let children = relay.children().into_iter().filter_map(|pid| Process::of(pid).ok());
-    [relay].into_iter().chain(children).map(|process| process.memory_kib(peak)).sum()
+    [relay].into_iter().chain(children)
 }
 
 #[cfg(test)]

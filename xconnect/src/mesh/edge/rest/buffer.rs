@@ -5,9 +5,9 @@ use std::cell::RefCell;
 /// What heads are read into.
 pub(super) const SMALL: usize = 16 * 1024;
 /// What a long body goes through.
-pub(super) const LARGE: usize = 128 * 1024;
+pub(super) const LARGE: usize = 256 * 1024;
 /// Buffers of each size that a thread keeps for the next ones.
-const KEPT: (usize, usize) = (64, 8);
+const KEPT: (usize, usize) = (64, 4);
 
 #[derive(Default)]
 struct Pool {

@@ -228,7 +228,6 @@ impl Connection {
                     record.retried();
                     // Not another that rests: it may be as stale.
                     local.pool.clear();
-                    self.out.clear();
                 }
                 End::NoAnswer { .. } => {
                     let reply = Reply::new(503, "the provider ended the connection before it answered");

@@ -1,30 +1,27 @@
 //! One request and its answer, both ways at once.
 
+mod answer;
+mod patience;
+
 use std::cell::RefCell;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::asked::{Asked, too_long};
-use super::body::{Framing, Pump, Stop, Waits};
+use super::body::{Framing, Pump, Stop};
 use super::buffer::Buffer;
 use super::deadline::Deadline;
-use super::http1::{
-    Answer, AnswerFraming, Body, Chunked, Delivery, HeadScan, Refusal, Trailers, Unwrap, Version,
-};
+use super::http1::{Body, Chunked, HeadScan, Refusal, Trailers, Unwrap};
 use super::local::Scratch;
 use super::reply::Reply;
 use super::shared::LinkShared;
 use super::stream::Stream;
 use super::upstream::Upstream;
-use crate::graph::Forwarded;
 
 /// Up to so many bytes of a body are written together with their head.
 const JOINED: usize = 16 * 1024;
-/// Interim answers (1xx) to one request.
-const INTERIM_MAX: u32 = 64;
 /// Bytes of later requests that are read before this one's answer is over.
 const AHEAD: usize = 4096;
 
@@ -151,13 +148,29 @@ impl<'a> Exchange<'a> {
             self.count();
         }
         if let Poll::Ready(end) = end {
-            return Poll::Ready(end);
+            return Poll::Ready(self.settle(end));
         }
         if progress {
             self.parts.deadline.set(Instant::now(), Some(self.patience()));
         }
         ready!(self.parts.deadline.poll(cx));
-        Poll::Ready(self.timed_out())
+        let end = self.timed_out();
+        Poll::Ready(self.settle(end))
+    }
+
+    /// What is on its way to the consumer goes nowhere where something else is to be said, and nothing can be said in
+    /// the middle of it.
+    fn settle(&mut self, end: End) -> End {
+        match end {
+            End::Done { .. } | End::Upgraded => end,
+            End::Reply(_) | End::NoAnswer { .. } if self.state.written > 0 => {
+                cut("an interim answer could not be finished")
+            }
+            end => {
+                self.parts.out.clear();
+                end
+            }
+        }
     }
 
     fn advance(&mut self, cx: &mut Context<'_>, progress: &mut bool) -> Poll<End> {
@@ -232,166 +245,6 @@ impl<'a> Exchange<'a> {
         })
     }
 
-    /// The answer, to the consumer.
-    fn answer(&mut self, cx: &mut Context<'_>, progress: &mut bool) -> Option<End> {
-        loop {
-            while self.state.written < self.parts.out.len() {
-                match self.parts.consumer.poll_write(cx, &self.parts.out[self.state.written..]) {
-                    Poll::Pending => return None,
-                    Poll::Ready(Ok(written)) => {
-                        self.state.written += written;
-                        self.state.delivered += written as u64;
-                        *progress = true;
-                    }
-                    Poll::Ready(Err(_gone)) => return Some(End::Gone),
-                }
-            }
-            self.parts.out.clear();
-            self.state.written = 0;
-            match &mut self.state.phase {
-                Phase::Head(scan) => {
-                    let found = scan.find(self.parts.upstream.buffer.unread());
-                    match found {
-                        Ok(Some(length)) => {
-                            if let Err(refusal) = self.head_came(length) {
-                                return Some(self.bad_answer(refusal));
-                            }
-                        }
-                        Ok(None) => match self.read_head(cx)? {
-                            Ok(()) => *progress = true,
-                            Err(end) => return Some(end),
-                        },
-                        Err(refusal) => return Some(self.bad_answer(refusal)),
-                    }
-                }
-                Phase::Body(body) => {
-                    let upstream = &mut *self.parts.upstream;
-                    match body.poll(cx, &upstream.stream, &mut upstream.buffer, self.parts.consumer, progress)
-                    {
-                        Poll::Pending => return None,
-                        Poll::Ready(Ok(())) => {
-                            self.state.delivered += body.moved;
-                            self.state.phase = Phase::Done;
-                        }
-                        Poll::Ready(Err(Stop::Sink(_))) => return Some(End::Gone),
-                        Poll::Ready(Err(stop)) => return Some(cut(why_cut(&stop))),
-                    }
-                }
-                Phase::Upgraded => {
-                    self.parts.consumer.relax();
-                    return Some(End::Upgraded);
-                }
-                Phase::Done => {
-                    self.parts.consumer.relax();
-                    let over = matches!(self.state.sending, Sending::Over);
-                    return Some(End::Done {
-                        keep_alive: self.state.keep_alive && over,
-                        reusable: self.state.reusable && over,
-                    });
-                }
-            }
-        }
-    }
-
-    /// Reads more of the answer's head; `None`: it has to wait.
-    fn read_head(&mut self, cx: &mut Context<'_>) -> Option<Result<(), End>> {
-        let Upstream { stream, buffer, .. } = &mut *self.parts.upstream;
-        let limit = self.parts.link.options.max_header_bytes as usize;
-        if stream.poll_readable(cx).is_pending() {
-            buffer.relax();
-            return None;
-        }
-        if buffer.len() > limit || (buffer.room().is_none() && !buffer.grow(limit + 1)) {
-            return Some(Err(self.bad_answer(Refusal::too_large("its head is too long"))));
-        }
-        let room = buffer.room()?;
-        match stream.poll_read(cx, room) {
-            Poll::Pending => None,
-            Poll::Ready(Ok(count)) if count > 0 => {
-                buffer.filled(count);
-                self.state.heard = true;
-                Some(Ok(()))
-            }
-            Poll::Ready(_end) if self.state.heard => {
-                Some(Err(self.bad_answer(Refusal::bad("it ends in the middle of its head"))))
-            }
-            Poll::Ready(_end) => {
-                let untouched = self.state.sent == 0;
-                Some(Err(End::NoAnswer { untouched }))
-            }
-        }
-    }
-
-    /// A whole head has come.
-    fn head_came(&mut self, length: usize) -> Result<(), Refusal> {
-        let over = matches!(self.state.sending, Sending::Over);
-        let head = &self.parts.upstream.buffer.unread()[..length];
-        let fields = &mut self.parts.scratch.borrow_mut().fields;
-        let is_head = self.parts.asked.method.is_head();
-        let answer = Answer::read(head, fields, self.parts.link.head_limit(), is_head)?;
-        let version = self.parts.asked.version;
-        let status = answer.status;
-        let upgrade = status == 101;
-        let interim = status < 200 && !upgrade;
-        if upgrade && !self.parts.asked.upgrade {
-            return Err(Refusal::bad("it changes to a protocol that nobody asked for"));
-        }
-        let unwraps = answer.unwraps(version);
-        let keep_alive = self.parts.asked.keep_alive
-            && over
-            && !unwraps
-            && answer.framing != AnswerFraming::Close
-            && !self.parts.link.is_draining();
-        if !interim || version == Version::Http11 {
-            answer.write(Delivery { version, keep_alive, upgrade }, self.parts.out);
-        }
-        let (framing, reusable) = (answer.framing, answer.reusable);
-        self.parts.upstream.buffer.consume(length);
-        if interim {
-            self.state.interim += 1;
-            if self.state.interim > INTERIM_MAX {
-                return Err(Refusal::bad("there are too many interim ones before it"));
-            }
-            self.state.phase = Phase::Head(HeadScan::default());
-            return Ok(());
-        }
-        *self.parts.status = Some(status);
-        self.state.keep_alive = keep_alive;
-        self.state.reusable = reusable;
-        self.state.phase = if upgrade { Phase::Upgraded } else { self.body_of(framing, unwraps)? };
-        Ok(())
-    }
-
-    fn body_of(&mut self, framing: AnswerFraming, unwraps: bool) -> Result<Phase, Refusal> {
-        let framing = match framing {
-            AnswerFraming::None => return Ok(Phase::Done),
-            AnswerFraming::Length(length) => Framing::Length(length),
-            AnswerFraming::Close => Framing::Stream,
-            AnswerFraming::Chunked => {
-                let unwrap = if unwraps { Unwrap::Strip } else { Unwrap::Keep };
-                let trailers =
-                    Trailers::new(self.parts.link.options.max_header_bytes as usize, Forwarded::Keep);
-                Framing::Chunked(Box::new(Chunked::new(unwrap, trailers)))
-            }
-        };
-        let mut body = Pump::new(framing, u64::MAX);
-        if let Err(Stop::Refused(refusal)) =
-            body.join(&mut self.parts.upstream.buffer, self.parts.out, JOINED)
-        {
-            return Err(refusal);
-        }
-        Ok(Phase::Body(body))
-    }
-
-    fn bad_answer(&self, refusal: Refusal) -> End {
-        match self.parts.status {
-            None => {
-                End::Reply(Reply::new(502, format!("the provider's answer does not go on: {}", refusal.what)))
-            }
-            Some(_) => cut("the provider's answer was not right"),
-        }
-    }
-
     /// Looks whether the consumer is gone, and reads a little of what it sends next.
     fn watch(&mut self, cx: &mut Context<'_>) -> bool {
         while self.state.half_closed || self.parts.input.len() < AHEAD {
@@ -429,72 +282,8 @@ impl<'a> Exchange<'a> {
         counters.bytes_to_provider.fetch_add(to_provider - provider, Ordering::Relaxed);
         counters.bytes_to_consumer.fetch_add(to_consumer - consumer, Ordering::Relaxed);
     }
-
-    /// Who is waited for.
-    fn waits_for(&self) -> Party {
-        let answer_waits = match &self.state.phase {
-            Phase::Body(body) => body.waits == Waits::Sink,
-            _ => false,
-        };
-        let pending = self.state.written < self.parts.out.len();
-        match self.state.sending {
-            _ if pending || answer_waits => Party::Reader,
-            Sending::Body if self.state.body.waits == Waits::Source => {
-                let hesitates =
-                    self.parts.asked.expects && self.state.interim == 0 && self.state.body.moved == 0;
-                if hesitates { Party::Provider } else { Party::Sender }
-            }
-            _ => Party::Provider,
-        }
-    }
-
-    fn patience(&self) -> Duration {
-        match self.waits_for() {
-            Party::Reader | Party::Sender => self.parts.link.options.body_timeout,
-            Party::Provider => self.parts.link.options.response_timeout,
-        }
-    }
-
-    fn timed_out(&self) -> End {
-        let after = self.patience().as_secs_f64();
-        match (self.waits_for(), *self.parts.status) {
-            (Party::Sender, None) => End::Reply(Reply::new(
-                408,
-                format!("the request's body stopped coming for {after} s (body_timeout)"),
-            )),
-            (Party::Provider, None) => End::Reply(Reply::new(
-                504,
-                format!("the provider said nothing for {after} s (response_timeout)"),
-            )),
-            (Party::Reader, _) => {
-                End::Cut { why: "the consumer did not read for body_timeout", timed_out: true }
-            }
-            (Party::Sender, Some(_)) => {
-                End::Cut { why: "the request's body stopped coming for body_timeout", timed_out: true }
-            }
-            (Party::Provider, Some(_)) => {
-                End::Cut { why: "the provider said nothing for response_timeout", timed_out: true }
-            }
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Party {
-    /// The consumer, to send more of its request.
-    Sender,
-    /// The consumer, to read more of its answer.
-    Reader,
-    Provider,
 }
 
 fn cut(why: &'static str) -> End {
     End::Cut { why, timed_out: false }
-}
-
-fn why_cut(stop: &Stop) -> &'static str {
-    match stop {
-        Stop::Short | Stop::Source => "the provider ended its answer in the middle",
-        Stop::Refused(_) | Stop::TooLong | Stop::Sink(_) => "the provider's answer was not right",
-    }
 }

@@ -20,8 +20,6 @@ mod record;
 mod reply;
 mod shared;
 mod stream;
-#[cfg(test)]
-mod tests;
 mod threads;
 mod tunnel;
 mod upstream;

@@ -11,6 +11,9 @@ use crate::sys::register::register;
 use crate::sys::scm::{self, Sender};
 use crate::sys::socket;
 
+/// The send buffer of a socket that was full once, in bytes: room for a whole read, so that there are fewer wake-ups.
+const SEND_BUFFER: usize = 1 << 20;
+
 /// One end of a connection.
 ///
 /// Watched for reading only: watched for room as well, a socket would wake the thread each time that its peer
@@ -20,6 +23,8 @@ pub(super) struct Stream {
     socket: AsyncFd<OwnedFd>,
     room: Option<AsyncFd<OwnedFd>>,
     sender: Option<Sender>,
+    /// It was full once, and has got a larger send buffer.
+    grown: bool,
 }
 
 impl Stream {
@@ -30,7 +35,7 @@ impl Stream {
     pub(super) fn new(socket: OwnedFd, sender: Option<Sender>) -> io::Result<Self> {
         // Nobody takes descriptors here. Kernels that cannot refuse them close them when the bytes are read.
         let _ = socket::refuse_rights(socket.as_fd());
-        Ok(Self { socket: register(socket, Interest::READABLE)?, room: None, sender })
+        Ok(Self { socket: register(socket, Interest::READABLE)?, room: None, sender, grown: false })
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
@@ -73,6 +78,10 @@ impl Stream {
         if self.room.is_none() {
             match self.write(bytes) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    if !std::mem::replace(&mut self.grown, true) {
+                        // Without the privilege the system's limit holds: slower, not wrong.
+                        let _ = socket::grow_send_buffer(self.fd(), SEND_BUFFER);
+                    }
                     let duplicate = self.fd().try_clone_to_owned()?;
                     self.room = Some(register(duplicate, Interest::WRITABLE)?);
                 }

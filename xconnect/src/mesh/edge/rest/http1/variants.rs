@@ -35,6 +35,9 @@ pub(super) fn classify(name: &[u8]) -> Name {
     if begins("x-forwarded") {
         return Name::Forwarded;
     }
+    if begins("proxy-") {
+        return Name::Banned;
+    }
     // What is added at the end is taken for a character of the name by some, and for nothing by others.
     let bare = name.iter().rposition(u8::is_ascii_alphanumeric).map_or(name, |last| &name[..=last]);
     if GUARDED.iter().any(|known| same(name, known) || same(bare, known)) {
@@ -70,6 +73,7 @@ mod tests {
             "transfer.encoding",
             "Host_",
             "Connection~",
+            "Proxy~Authenticate",
             "trace_parent",
         ] {
             let expected = if name == "trace_parent" { Name::Other } else { Name::Banned };
