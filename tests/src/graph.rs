@@ -47,6 +47,17 @@ impl Link {
         self
     }
 
+    /// The same with an option that only rest links have.
+    #[must_use]
+    pub fn rest(self, name: &str, value: impl Into<Value>) -> Self {
+        let mut rest = self.0.get("options").map_or(Value::Null, |options| options["rest"].clone());
+        if rest.is_null() {
+            rest = json!({});
+        }
+        rest[name] = value.into();
+        self.option("rest", rest)
+    }
+
     /// A text field.
     #[must_use]
     pub fn text(&self, field: &str) -> &str {

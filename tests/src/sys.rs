@@ -1,5 +1,5 @@
-//! The system calls that no safe wrapper offers: unshare(2), `SO_PEERGROUPS` (unix(7)) and bpf(2).
-#![expect(unsafe_code, reason = "unshare(2), getsockopt(SO_PEERGROUPS) and bpf(2) have no safe wrapper")]
+//! The system calls that no safe wrapper offers: unshare(2), `SO_PEERGROUPS` and `SIOCOUTQ` (unix(7)), and bpf(2).
+#![expect(unsafe_code, reason = "unshare(2), getsockopt(SO_PEERGROUPS), ioctl(SIOCOUTQ) and bpf(2) have no safe wrapper")]
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
@@ -95,4 +95,18 @@ fn bpf<T>(command: libc::c_int, attributes: &T) -> io::Result<OwnedFd> {
     let fd = i32::try_from(result).ok().filter(|fd| *fd >= 0).ok_or_else(io::Error::last_os_error)?;
     // SAFETY: both commands return a new descriptor, which belongs to nobody else.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Bytes (or more, as buffers count whole) that were sent and that the other side has not read yet.
+///
+/// # Errors
+/// Those of ioctl(2).
+pub fn unread(socket: impl AsFd) -> io::Result<usize> {
+    let mut count: libc::c_int = 0;
+    // SAFETY: TIOCOUTQ (SIOCOUTQ, unix(7)) writes one int to where the pointer shows; it outlives the call.
+    let result = unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut count) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(usize::try_from(count).unwrap_or(0))
 }

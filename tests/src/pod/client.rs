@@ -5,7 +5,8 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
-use super::protocol::{Reply, Request, Stat, receive, send};
+use super::protocol::{Ran, Reply, Request, Stat, receive, send};
+use crate::rest::{Plan, Records, from_lines};
 use crate::socket::{Kind, Listener, Socket};
 use crate::wait::{OrFail, patient};
 
@@ -189,6 +190,39 @@ impl Agent {
     #[track_caller]
     pub fn race(&self, target: &str, elsewhere: &str, swaps: u64) {
         self.must(&Request::Race { target: target.to_owned(), elsewhere: elsewhere.to_owned(), swaps });
+    }
+
+    /// Runs a program in the container to its end.
+    #[track_caller]
+    #[must_use]
+    pub fn run(&self, program: &[&str], input: &str) -> Ran {
+        let program = program.iter().map(|word| (*word).to_owned()).collect();
+        match self.must(&Request::Run { program, input: input.to_owned() }) {
+            Reply::Ran(ran) => ran,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Starts a program in the container, which ends with it.
+    #[track_caller]
+    pub fn start_program(&self, program: &[&str], log: &str) {
+        let program = program.iter().map(|word| (*word).to_owned()).collect();
+        self.must(&Request::Start { program, log: log.to_owned() });
+    }
+
+    /// Has the container itself be a provider of a rest link.
+    #[track_caller]
+    pub fn rest_provider(&self, path: &str, plan: Plan) {
+        self.must(&Request::RestProvider { path: path.to_owned(), plan });
+    }
+
+    /// What that provider has seen.
+    #[track_caller]
+    #[must_use]
+    pub fn rest_records(&self, path: &str) -> Records {
+        const FILE: &str = "/tmp/rest-records";
+        self.must(&Request::RestRecords { path: path.to_owned(), file: FILE.to_owned() });
+        from_lines(&self.read(FILE).or_fail(FILE))
     }
 
     /// Ends the process with this code.

@@ -4,5 +4,6 @@
 pub mod client;
 pub mod files;
 pub mod namespaces;
+pub mod programs;
 pub mod protocol;
 pub mod server;

@@ -51,6 +51,14 @@ pub enum Request {
     /// Swap `target`'s directory with a symbolic link to `elsewhere`, and back, `swaps` times; and
     /// delete `target` each time, so that it has to be planted again.
     Race { target: String, elsewhere: String, swaps: u64 },
+    /// Run a program to its end, with these bytes as its input; gives what it printed.
+    Run { program: Vec<String>, input: String },
+    /// Start a program that runs on; what it prints goes to a file.
+    Start { program: Vec<String>, log: String },
+    /// Listen, and serve as [`crate::rest::Provider`], from within the container until it ends.
+    RestProvider { path: String, plan: crate::rest::Plan },
+    /// Write what that provider has seen to a file, as lines of JSON.
+    RestRecords { path: String, file: String },
     /// End the process.
     Exit { code: i32 },
 }
@@ -66,6 +74,17 @@ pub struct Stat {
     pub uid: u32,
     /// Group.
     pub gid: u32,
+}
+
+/// What came of a program.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ran {
+    /// Its exit code.
+    pub code: Option<i32>,
+    /// What it printed, as far as a packet takes it.
+    pub out: String,
+    /// What it complained of.
+    pub err: String,
 }
 
 impl Stat {
@@ -89,6 +108,8 @@ pub enum Reply {
     Stat(Stat),
     /// The directory's names.
     Names(Vec<String>),
+    /// The program has ended.
+    Ran(Ran),
     /// The system said no.
     Failed { errno: i32, text: String },
 }

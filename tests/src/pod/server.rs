@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::files;
+use super::{files, programs};
 use super::protocol::{Reply, Request, SERVER_TIMEOUT, receive, send};
 use crate::socket::{Kind, Listener, Socket};
 use crate::wait::{DEADLINE, patient};
@@ -97,6 +97,19 @@ fn carry_out(request: Request, fd: Option<OwnedFd>) -> io::Result<(Reply, Option
         }
         Request::Race { target, elsewhere, swaps } => {
             files::race(Path::new(&target), Path::new(&elsewhere), swaps)?;
+            done
+        }
+        Request::Run { program, input } => (Reply::Ran(programs::run(&program, &input)?), None),
+        Request::Start { program, log } => {
+            programs::start(&program, Path::new(&log))?;
+            done
+        }
+        Request::RestProvider { path, plan } => {
+            programs::rest_provider(Path::new(&path), plan)?;
+            done
+        }
+        Request::RestRecords { path, file } => {
+            programs::rest_records(Path::new(&path), Path::new(&file))?;
             done
         }
         Request::Exit { code } => std::process::exit(code),
