@@ -6,6 +6,7 @@ mod heads;
 mod io;
 mod upstream;
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::rc::Rc;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioTimer;
+use tokio::time::Instant;
 
 use self::body::{Answered, Asking, Watch};
 use self::io::Io;
@@ -51,6 +53,7 @@ pub(super) async fn serve(connection: Connection) {
     let link = local.shared.clone();
     let provider = Rc::new(Provider::new(local.clone()));
     let io = Io::new(consumer, input, link.clone());
+    let moved = io.moved();
     let service = service_fn({
         let (local, provider) = (local.clone(), provider.clone());
         move |request| {
@@ -68,9 +71,13 @@ pub(super) async fn serve(connection: Connection) {
         .max_pending_accept_reset_streams(RESETS_MAX)
         .serve_connection(io, service);
     tokio::pin!(serving);
+    if link.is_draining() {
+        serving.as_mut().graceful_shutdown();
+    }
     let ended = tokio::select! {
         biased;
         ended = &mut serving => ended,
+        () = idle(link.limits.idle_timeout, &moved) => Ok(()),
         () = local.drained.notified() => {
             serving.as_mut().graceful_shutdown();
             serving.await
@@ -80,6 +87,18 @@ pub(super) async fn serve(connection: Connection) {
         tracing::debug!(parent: &link.span(), %error, "an HTTP/2 connection ended");
     }
     drop(keeps);
+}
+
+/// Waits until nothing has moved on the connection for `timeout`.
+async fn idle(timeout: Option<Duration>, moved: &Cell<Instant>) {
+    let Some(timeout) = timeout else { return std::future::pending().await };
+    loop {
+        let over = moved.get() + timeout;
+        tokio::time::sleep_until(over).await;
+        if moved.get() + timeout <= Instant::now() {
+            return;
+        }
+    }
 }
 
 /// One request.
