@@ -1,13 +1,17 @@
-//! `torture`: the long run of the torture of unix links, between real namespaces.
+//! `torture`: the long run of the torture of unix links, or of the soak of rest links, between real namespaces.
 
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 
+use crate::cmd::Cmd;
 use crate::workspace::Workspace;
 use crate::{build, setup};
 
 /// The test that makes the run; what it shall do, its environment says.
 const TEST: &str = "links_lose_nothing_in_a_long_run";
+
+/// The same of rest links.
+const REST: &str = "requests_survive_a_long_soak";
 
 /// The path that the links ask for.
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -38,6 +42,9 @@ pub(crate) struct Options {
     /// Repeats the sizes and pauses of another run.
     #[arg(long)]
     seed: Option<u64>,
+    /// In place of all that: the long soak of rest links, for 60 s or --seconds.
+    #[arg(long, conflicts_with_all = ["connections", "bytes", "forward", "scenario", "seed"])]
+    rest: bool,
 }
 
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<()> {
@@ -46,6 +53,12 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<()
     }
     setup::build_tools()?;
     build::some_programs(workspace, &["pv-xconnect"])?;
+    if options.rest {
+        let cmd = ignored_test(workspace, "rest_soak", REST);
+        let seconds = options.seconds.map(|seconds| seconds.to_string());
+        let cmd = seconds.into_iter().fold(cmd, |cmd, value| cmd.env("XCONNECT_REST_SOAK_SECONDS", value));
+        return cmd.run();
+    }
     let forward = options.forward.to_possible_value().context("a path without a name")?;
     let variables = [
         ("CONNECTIONS", Some(options.connections.to_string())),
@@ -55,13 +68,18 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<()
         ("SCENARIO", options.scenario.clone()),
         ("SEED", options.seed.map(|seed| seed.to_string())),
     ];
-    let cmd = workspace
-        .cargo("test")
-        .args(["--locked", "--package", "xconnect-tests", "--test", "kernel_torture"])
-        .args(["--", "--ignored", "--exact", TEST, "--nocapture"])
-        .env("XCONNECT_BIN_DIR", workspace.programs());
+    let cmd = ignored_test(workspace, "kernel_torture", TEST);
     let set = |(name, value): (&str, Option<String>)| Some((format!("XCONNECT_TORTURE_{name}"), value?));
     variables.into_iter().filter_map(set).fold(cmd, |cmd, (name, value)| cmd.env(&name, value)).run()
+}
+
+/// The command of a test that does not run by itself.
+fn ignored_test(workspace: &Workspace, program: &str, test: &str) -> Cmd {
+    workspace
+        .cargo("test")
+        .args(["--locked", "--package", "xconnect-tests", "--test", program])
+        .args(["--", "--ignored", "--exact", test, "--nocapture"])
+        .env("XCONNECT_BIN_DIR", workspace.programs())
 }
 
 /// A number of bytes, perhaps with a prefix of SI.

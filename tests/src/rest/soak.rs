@@ -103,12 +103,19 @@ pub fn soak(sandbox: &Sandbox, options: &Options) -> Tally {
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let raise = Raise(&over);
-        let targets: Vec<_> = stage.consumers.iter().zip(&stage.links).map(|(c, l)| (c.host_path(l.target()), l.clone())).collect();
+        let targets: Vec<_> = stage
+            .consumers
+            .iter()
+            .zip(&stage.links)
+            .map(|(c, l)| (c.host_path(l.target()), l.clone()))
+            .collect();
         for number in 0..options.connections {
             let (path, link) = targets[number % targets.len()].clone();
             let (tally, over) = (&tally, &over);
             let small = std::thread::Builder::new().stack_size(256 * 1024);
-            small.spawn_scoped(scope, move || connection(number, &path, &link, tally, over)).or_fail("thread");
+            small
+                .spawn_scoped(scope, move || connection(number, &path, &link, tally, over))
+                .or_fail("thread");
         }
         let begin = Instant::now();
         for life in 0.. {
@@ -116,7 +123,11 @@ pub fn soak(sandbox: &Sandbox, options: &Options) -> Tally {
             if begin.elapsed() >= options.time || tally.faults().len() >= ENOUGH {
                 break;
             }
-            if life % 2 == 0 { stage.kill_container() } else { stage.remove_socket() }
+            if life % 2 == 0 {
+                stage.kill_container()
+            } else {
+                stage.remove_socket()
+            }
             std::thread::sleep(GAP);
             stage.revive(sandbox);
             tally.lives.fetch_add(1, Ordering::Relaxed);
@@ -210,7 +221,14 @@ fn request(client: &mut Client, nonce: &str, serial: u64, link: &Link) -> Result
     let (method, body) = match serial % 3 {
         0 => ("GET", String::new()),
         1 => ("POST", format!("Content-Length: {length}\r\n\r\n{}", "x".repeat(length))),
-        _ => ("PUT", format!("Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n{:x}\r\n{}\r\n0\r\n\r\n", length + 1, "y".repeat(length + 1))),
+        _ => (
+            "PUT",
+            format!(
+                "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n{:x}\r\n{}\r\n0\r\n\r\n",
+                length + 1,
+                "y".repeat(length + 1)
+            ),
+        ),
     };
     let wanted = [0, length, length + 6][usize::try_from(serial % 3).unwrap_or(0)];
     let body = if body.is_empty() { "\r\n".to_owned() } else { body };
@@ -246,7 +264,11 @@ fn check(answer: &Answer, nonce: &str, length: usize, link: &Link) -> Result<(),
         && identity["x-pv-role"] == link.text("role")
         && report["uid"] == ROLE.0
         && identity.as_object().map(serde_json::Map::len) == Some(3);
-    if right { Ok(()) } else { Err(format!("{nonce} of {} with {length} bytes: {report}", link.text("consumer"))) }
+    if right {
+        Ok(())
+    } else {
+        Err(format!("{nonce} of {} with {length} bytes: {report}", link.text("consumer")))
+    }
 }
 
 /// The answers and so on, for people.

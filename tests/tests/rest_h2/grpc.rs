@@ -61,7 +61,10 @@ fn a_unary_call_is_answered_and_its_failure_told() {
             }
             let status = say(&channel, "fail", 0).await.expect_err("a failure");
             assert_eq!((status.code(), status.message()), (Code::FailedPrecondition, "as you wished"));
-            assert_eq!(say(&channel, &"x".repeat(1_000_000), 1).await.or_fail("large").into_inner().text.len(), 1_000_000);
+            assert_eq!(
+                say(&channel, &"x".repeat(1_000_000), 1).await.or_fail("large").into_inner().text.len(),
+                1_000_000
+            );
         });
         let heads = heads.all();
         assert_eq!(heads.len(), 22);
@@ -136,7 +139,9 @@ fn many_calls_at_once_do_not_mix() {
             let calls: Vec<_> = (0..200)
                 .map(|number| {
                     let channel = channel.clone();
-                    tokio::spawn(async move { (number, say(&channel, &format!("word {number}"), number).await) })
+                    tokio::spawn(
+                        async move { (number, say(&channel, &format!("word {number}"), number).await) },
+                    )
                 })
                 .collect();
             for call in calls {

@@ -6,7 +6,8 @@ use crate::frames::{Fate, OPEN, fate, frame, request};
 use crate::provider::start;
 
 const GET: [(&str, &str); 4] = [(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/")];
-const POST: [(&str, &str); 4] = [(":method", "POST"), (":scheme", "http"), (":authority", "a"), (":path", "/")];
+const POST: [(&str, &str); 4] =
+    [(":method", "POST"), (":scheme", "http"), (":authority", "a"), (":path", "/")];
 
 /// Fields that must not be in a request, behind those of a good one.
 const FIELDS: [(&str, &str); 26] = [
@@ -87,10 +88,46 @@ fn heads_that_are_none_do_not_reach_the_provider() {
             ("a path in the authority", pseudo("GET", "a/evil", "/")),
             ("a list in the authority", pseudo("GET", "a,b", "/")),
             ("a space in the authority", pseudo("GET", "a b", "/")),
-            ("two methods", vec![(":method", "GET"), (":method", "POST"), (":scheme", "http"), (":authority", "a"), (":path", "/")]),
-            ("two paths", vec![(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/"), (":path", "/admin")]),
-            ("fields before the method", vec![("x-a", "b"), (":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/")]),
-            ("a status", vec![(":status", "200"), (":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/")]),
+            (
+                "two methods",
+                vec![
+                    (":method", "GET"),
+                    (":method", "POST"),
+                    (":scheme", "http"),
+                    (":authority", "a"),
+                    (":path", "/"),
+                ],
+            ),
+            (
+                "two paths",
+                vec![
+                    (":method", "GET"),
+                    (":scheme", "http"),
+                    (":authority", "a"),
+                    (":path", "/"),
+                    (":path", "/admin"),
+                ],
+            ),
+            (
+                "fields before the method",
+                vec![
+                    ("x-a", "b"),
+                    (":method", "GET"),
+                    (":scheme", "http"),
+                    (":authority", "a"),
+                    (":path", "/"),
+                ],
+            ),
+            (
+                "a status",
+                vec![
+                    (":status", "200"),
+                    (":method", "GET"),
+                    (":scheme", "http"),
+                    (":authority", "a"),
+                    (":path", "/"),
+                ],
+            ),
         ];
         let mut wrong = Vec::new();
         for (name, fields) in cases {
@@ -141,7 +178,10 @@ fn a_connection_that_breaks_the_protocol_ends() {
             ("data of a stream that is not there", frame(0, 1, 1, b"hello")),
             ("a head of stream 0", frame(1, 5, 0, b"")),
             ("a head of an even stream", request(2, &GET, None)),
-            ("a frame that is too long", [b"\xff\xff\xff\x01\x05\0\0\0\x01".as_slice(), &[0; 20_000]].concat()),
+            (
+                "a frame that is too long",
+                [b"\xff\xff\xff\x01\x05\0\0\0\x01".as_slice(), &[0; 20_000]].concat(),
+            ),
             ("a push", frame(5, 4, 1, b"\0\0\0\x02")),
             ("a block that is none", frame(1, 5, 1, b"\xff\xff\xff\xff\xff\xff\xff\xff")),
             ("a continuation of nothing", frame(9, 4, 1, b"")),

@@ -82,7 +82,8 @@ impl Heads {
     }
 
     fn add(&self, connection: u64, request: &Request<Incoming>) {
-        let text = |value: &hyper::header::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let text =
+            |value: &hyper::header::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
         let fields = request.headers().iter().map(|(name, value)| (name.to_string(), text(value)));
         let head = Head {
             connection,
@@ -95,7 +96,10 @@ impl Heads {
 }
 
 /// A link whose provider speaks HTTP/2, with the heads that it has seen. The provider runs until the test ends.
-pub(crate) fn start(sandbox: &Sandbox, change: impl FnOnce(xconnect_tests::Link) -> xconnect_tests::Link) -> (Rest, Heads) {
+pub(crate) fn start(
+    sandbox: &Sandbox,
+    change: impl FnOnce(xconnect_tests::Link) -> xconnect_tests::Link,
+) -> (Rest, Heads) {
     let consumer = xconnect_tests::guests::container(sandbox);
     let house = xconnect_tests::Container::start(sandbox);
     let mut rest = Rest::between(sandbox, consumer, house, change);
@@ -165,10 +169,14 @@ async fn report(request: Request<Incoming>) -> Response<Body> {
             let trailers = whole.trailers().cloned().unwrap_or_default();
             (whole.to_bytes().len(), trailers)
         }
-        Err(error) => return Response::new(Body::new(Full::new(Bytes::from(error.to_string())).map_err(never))),
+        Err(error) => {
+            return Response::new(Body::new(Full::new(Bytes::from(error.to_string())).map_err(never)));
+        }
     };
     let names: Vec<_> = trailers.keys().map(ToString::to_string).collect();
-    let field = |name: &str| parts.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    let field = |name: &str| {
+        parts.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+    };
     let text = serde_json::json!({
         "method": parts.method.to_string(),
         "uri": parts.uri.to_string(),
@@ -185,7 +193,8 @@ fn never(never: Infallible) -> Status {
 }
 
 fn client(metadata: &MetadataMap) -> String {
-    let all: Vec<_> = metadata.get_all("x-pv-client").iter().filter_map(|value| value.to_str().ok()).collect();
+    let all: Vec<_> =
+        metadata.get_all("x-pv-client").iter().filter_map(|value| value.to_str().ok()).collect();
     all.join(" and ")
 }
 
@@ -205,13 +214,15 @@ type Words = Pin<Box<dyn Stream<Item = Result<Word, Status>> + Send>>;
 async fn count(request: tonic::Request<Word>) -> Result<tonic::Response<Words>, Status> {
     let client = client(request.metadata());
     let word = request.into_inner();
-    let words = (0..word.number).map(move |number| Ok(Word { text: word.text.clone(), client: client.clone(), number }));
+    let words = (0..word.number)
+        .map(move |number| Ok(Word { text: word.text.clone(), client: client.clone(), number }));
     let words: Vec<_> = words.collect();
     Ok(tonic::Response::new(Box::pin(tokio_stream::iter(words))))
 }
 
 async fn talk(request: tonic::Request<Streaming<Word>>) -> Result<tonic::Response<Words>, Status> {
     let client = client(request.metadata());
-    let words = request.into_inner().map(move |word| word.map(|word| Word { client: client.clone(), ..word }));
+    let words =
+        request.into_inner().map(move |word| word.map(|word| Word { client: client.clone(), ..word }));
     Ok(tonic::Response::new(Box::pin(words)))
 }

@@ -61,7 +61,9 @@ fn no_spelling_of_the_identity_gets_by() {
             let mut client = client(&rest).await;
             for sign in "!#$%&'*+-.^_`|~".chars() {
                 let mut request = request(Method::GET, "http://api/x", "");
-                for name in ["x-pv-client", "x-pv-role", "x-pv-link-id", "x-forwarded-for", "proxy-authorization"] {
+                for name in
+                    ["x-pv-client", "x-pv-role", "x-pv-link-id", "x-forwarded-for", "proxy-authorization"]
+                {
                     let name = name.replace('-', &sign.to_string());
                     let name = hyper::header::HeaderName::from_bytes(name.as_bytes()).or_fail("name");
                     request.headers_mut().append(&name, "evil".parse().or_fail("value"));
@@ -83,8 +85,7 @@ fn no_spelling_of_the_identity_gets_by() {
 fn limits_and_rules_hold_for_each_stream() {
     run(|sandbox| {
         let allow = serde_json::json!([{"path": "/api"}]);
-        let (rest, heads) =
-            start(sandbox, |link| link.rest("max_body_bytes", 1000).rest("allow", allow));
+        let (rest, heads) = start(sandbox, |link| link.rest("max_body_bytes", 1000).rest("allow", allow));
         runtime().block_on(async {
             let mut client = client(&rest).await;
             let cases = [
@@ -99,7 +100,8 @@ fn limits_and_rules_hold_for_each_stream() {
                 ("/api/again", String::new(), StatusCode::OK),
             ];
             for (path, body, wanted) in cases {
-                let (status, report) = ask(&mut client, request(Method::POST, &format!("http://api{path}"), body)).await;
+                let (status, report) =
+                    ask(&mut client, request(Method::POST, &format!("http://api{path}"), body)).await;
                 assert_eq!(status, wanted, "{path}: {report}");
                 if wanted == StatusCode::FORBIDDEN {
                     assert!(report["error"].is_string() && report["rule"].is_string(), "{report}");
@@ -150,7 +152,8 @@ fn no_two_connections_share_one_to_the_provider() {
         });
         let mut of_client = std::collections::BTreeMap::<String, std::collections::BTreeSet<u64>>::new();
         for head in heads.all() {
-            let number = head.uri.trim_start_matches("http://api/").split('/').next().unwrap_or_default().to_owned();
+            let number =
+                head.uri.trim_start_matches("http://api/").split('/').next().unwrap_or_default().to_owned();
             of_client.entry(number).or_default().insert(head.connection);
         }
         let all: std::collections::BTreeSet<_> = of_client.values().flatten().collect();

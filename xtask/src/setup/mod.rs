@@ -17,6 +17,8 @@ pub(crate) use packages::update_lists;
 /// What a build needs. libelf and zlib: libcontainer's device filter for cgroup2 links libbpf, whose
 /// own build calls make and pkg-config.
 const BUILD: [&str; 6] = ["gcc", "libc6-dev", "make", "pkg-config", "libelf-dev", "zlib1g-dev"];
+/// Clients and servers as others wrote them, which tests run over rest links.
+const TEST: [&str; 3] = ["curl", "nodejs", "python3"];
 /// What the benches compare with.
 const BENCH: [&str; 3] = ["socat", "haproxy", "nginx"];
 /// The version of cargo-deny that deny.toml is written for.
@@ -38,6 +40,7 @@ pub(crate) struct Options {
 
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<()> {
     build_tools()?;
+    test_programs()?;
     if let Err(error) = bpf_tools(workspace) {
         eprintln!("warning: programs will be built without eBPF: {error:#}");
     }
@@ -53,6 +56,11 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<()
     }
     eprintln!("setup: everything is there");
     Ok(())
+}
+
+/// Makes sure that there are the programs that tests run beside our own.
+pub(crate) fn test_programs() -> anyhow::Result<()> {
+    packages::ensure(&TEST)
 }
 
 /// Makes sure that the workspace can be built.

@@ -98,6 +98,7 @@ fn without_dpkg(wanted: &[&str]) -> anyhow::Result<()> {
         "haproxy" => Cmd::new("haproxy").arg("-v").quiet().succeeds(),
         "nginx" => Cmd::new("nginx").arg("-v").quiet().succeeds(),
         "socat" => Cmd::new("socat").arg("-V").quiet().succeeds(),
+        "nodejs" => Cmd::new("node").arg("--version").quiet().succeeds(),
         program => Cmd::new(program).arg("--version").quiet().succeeds(),
     };
     let missing: Vec<_> = wanted.iter().copied().filter(|package| !there(package)).collect();

@@ -34,7 +34,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> anyhow::Result<()
 }
 
 fn all(workspace: &Workspace, options: &Options, steps: &Steps) -> anyhow::Result<Tally> {
-    steps.alone("packages", setup::build_tools)?;
+    steps.alone("packages", || setup::build_tools().and_then(|()| setup::test_programs()))?;
     compile(workspace, steps)?;
     let (others, between) = thread::scope(|scope| {
         let others = scope.spawn(|| libraries(workspace, options, steps));

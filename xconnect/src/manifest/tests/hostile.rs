@@ -89,7 +89,7 @@ fn wide_files_are_read_in_reasonable_time() {
 
 /// JSON that often has the right keys with values that seldom fit.
 fn json() -> impl Strategy<Value = serde_json::Value> {
-    const WORDS: [&str; 52] = [
+    const WORDS: [&str; 57] = [
         "#spec",
         "services",
         "required",
@@ -118,6 +118,11 @@ fn json() -> impl Strategy<Value = serde_json::Value> {
         "port",
         "forward",
         "idle_timeout",
+        "rest",
+        "max_body_bytes",
+        "body_timeout",
+        "forwarded",
+        "tracing",
         "groups",
         "network",
         "pools",

@@ -15,7 +15,7 @@ use super::deadline::Deadline;
 use super::exchange::{End, Exchange, Parts};
 use super::http1::{Body, HeadScan, Refusal, Version};
 use super::local::Local;
-use super::record::Record;
+use super::record::{Reached, Record};
 use super::reply::Reply;
 use super::shared::{Admission, Underway};
 use super::stream::Stream;
@@ -195,7 +195,7 @@ impl Connection {
         let Some(_underway) = Underway::begin(link) else {
             let limit = link.options.max_requests;
             let reply = Reply::new(503, format!("the link has {limit} requests under way (max_requests)"));
-            return self.give(&asked, record, reply.retry_after(1)).await;
+            return self.give(&asked, record, reply.retry_after(1), Reached::No).await;
         };
         let mut upstream = local.take_resting(!asked.repeatable);
         loop {
@@ -204,11 +204,11 @@ impl Connection {
                 Some(upstream) => upstream,
                 None => match self.reach().await {
                     Ok(upstream) => upstream,
-                    Err(Some(reply)) => return self.give(&asked, record, reply).await,
+                    Err(Some(reply)) => return self.give(&asked, record, reply, Reached::No).await,
                     Err(None) => return After::Close,
                 },
             };
-            record.connected(!fresh);
+            record.connected(fresh);
             let (end, status) = self.exchange(&asked, &mut connected).await;
             match end {
                 End::Done { keep_alive, reusable } => {
@@ -232,9 +232,9 @@ impl Connection {
                 End::NoAnswer { .. } => {
                     let reply = Reply::new(503, "the provider ended the connection before it answered");
                     let reply = if asked.repeatable { reply.retry_after(1) } else { reply };
-                    return self.give(&asked, record, reply).await;
+                    return self.give(&asked, record, reply, Reached::Yes).await;
                 }
-                End::Reply(reply) => return self.give(&asked, record, reply).await,
+                End::Reply(reply) => return self.give(&asked, record, reply, Reached::Yes).await,
                 End::Upgraded => {
                     record.upgraded();
                     tunnel::relay(self, connected).await;
@@ -305,8 +305,8 @@ impl Connection {
     }
 
     /// Answers in the place of the provider.
-    async fn give(&mut self, asked: &Asked, record: Record, reply: Reply) -> After {
-        record.given(&reply);
+    async fn give(&mut self, asked: &Asked, record: Record, reply: Reply, reached: Reached) -> After {
+        record.given(&reply, reached);
         let keep_alive = asked.keep_alive
             && asked.body == Body::None
             && !asked.upgrade

@@ -6,6 +6,7 @@ mod heads;
 mod io;
 mod upstream;
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::rc::Rc;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioTimer;
+use tokio::time::Instant;
 
 use self::body::{Answered, Asking, Watch};
 use self::io::Io;
@@ -22,7 +24,7 @@ use self::upstream::{Failure, Provider};
 use super::asked::{Method, allowed, too_long};
 use super::connection::Connection;
 use super::local::Local;
-use super::record::Record;
+use super::record::{Reached, Record};
 use super::reply::Reply;
 use super::shared::{LinkShared, Underway};
 
@@ -51,6 +53,7 @@ pub(super) async fn serve(connection: Connection) {
     let link = local.shared.clone();
     let provider = Rc::new(Provider::new(local.clone()));
     let io = Io::new(consumer, input, link.clone());
+    let moved = io.moved();
     let service = service_fn({
         let (local, provider) = (local.clone(), provider.clone());
         move |request| {
@@ -68,9 +71,13 @@ pub(super) async fn serve(connection: Connection) {
         .max_pending_accept_reset_streams(RESETS_MAX)
         .serve_connection(io, service);
     tokio::pin!(serving);
+    if link.is_draining() {
+        serving.as_mut().graceful_shutdown();
+    }
     let ended = tokio::select! {
         biased;
         ended = &mut serving => ended,
+        () = idle(link.limits.idle_timeout, &moved) => Ok(()),
         () = local.drained.notified() => {
             serving.as_mut().graceful_shutdown();
             serving.await
@@ -80,6 +87,18 @@ pub(super) async fn serve(connection: Connection) {
         tracing::debug!(parent: &link.span(), %error, "an HTTP/2 connection ended");
     }
     drop(keeps);
+}
+
+/// Waits until nothing has moved on the connection for `timeout`.
+async fn idle(timeout: Option<Duration>, moved: &Cell<Instant>) {
+    let Some(timeout) = timeout else { return std::future::pending().await };
+    loop {
+        let over = moved.get() + timeout;
+        tokio::time::sleep_until(over).await;
+        if moved.get() + timeout <= Instant::now() {
+            return;
+        }
+    }
 }
 
 /// One request.
@@ -110,18 +129,18 @@ async fn answer(
         return turned(reply);
     }
     let record = Record::begin(link, method, &target);
-    let given = |record: &Record, reply: Reply| {
-        record.given(&reply);
+    let given = |record: &Record, reply: Reply, reached: Reached| {
+        record.given(&reply, reached);
         Answered::reply(&reply, link)
     };
     let Some(underway) = Underway::begin(link) else {
         let limit = link.options.max_requests;
         let reply = Reply::new(503, format!("the link has {limit} requests under way (max_requests)"));
-        return given(&record, reply.retry_after(1));
+        return given(&record, reply.retry_after(1), Reached::No);
     };
     let head = match heads::rewrite(head, link, &mut local.scratch.borrow_mut().seed) {
         Ok(head) => head,
-        Err(refusal) => return given(&record, Reply::new(refusal.status, refusal.what)),
+        Err(refusal) => return given(&record, Reply::new(refusal.status, refusal.what), Reached::No),
     };
     let repeatable = hyper::body::Body::is_end_stream(&incoming) && heads::is_idempotent(&head.method);
     let watch = Rc::new(Watch::new());
@@ -143,7 +162,7 @@ async fn answer(
                 record.retried();
                 asking = Asking::none(watch.clone(), link);
             }
-            Err(failure) => return given(&record, failure.reply(link, &watch)),
+            Err(failure) => return given(&record, failure.reply(link, &watch), failure.reached()),
         }
     }
 }

@@ -60,13 +60,13 @@ impl Local {
         stale: Arc<Notify>,
     ) -> Rc<Self> {
         Rc::new(Self {
+            pool: Pool::new(shared.counters.clone()),
             shared,
             scratch,
             provider: RefCell::new(provider),
             generation: Cell::new(0),
             provider_changed: Notify::new(),
             stale,
-            pool: Pool::default(),
             tasks: RefCell::default(),
             drained: Notify::new(),
         })

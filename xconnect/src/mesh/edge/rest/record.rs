@@ -12,6 +12,13 @@ use super::shared::LinkShared;
 use crate::mesh::edge::HttpCounters;
 use crate::mesh::limiter::limited_in;
 
+/// Whether anything of a request may have reached the provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reached {
+    Yes,
+    No,
+}
+
 /// A request that is under way, to be counted when it is over.
 pub(super) struct Record {
     link: Arc<LinkShared>,
@@ -78,11 +85,11 @@ impl Record {
         self.end(0, "the consumer is gone", HttpCounters::cut);
     }
 
-    /// The mesh has answered in the place of the provider, which may have seen the request.
-    pub(super) fn given(&self, reply: &Reply) {
+    /// The mesh has answered in the place of the provider.
+    pub(super) fn given(&self, reply: &Reply, reached: Reached) {
         let link = &self.link;
         let status = reply.status;
-        if matches!(status, 408 | 504) || (status == 503 && reply.retry_after.is_some()) {
+        if reply.timed_out {
             self.http().timeouts.fetch_add(1, Ordering::Relaxed);
         }
         limited_in!(
@@ -94,9 +101,9 @@ impl Record {
             "answered in the provider's place: {}",
             reply.error
         );
-        self.end(status, &reply.error, |http, method| match status {
-            502 | 504 => http.finished(method, status, self.since.elapsed()),
-            _ => http.refused(Some(method)),
+        self.end(status, &reply.error, |http, method| match reached {
+            Reached::Yes => http.finished(method, status, self.since.elapsed()),
+            Reached::No => http.refused(Some(method)),
         });
     }
 
@@ -120,7 +127,7 @@ impl Record {
             }
             _ => http.refused(method),
         }
-        if status == 408 {
+        if reply.timed_out {
             http.timeouts.fetch_add(1, Ordering::Relaxed);
         }
         limited_in!(

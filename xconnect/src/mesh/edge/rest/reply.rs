@@ -14,11 +14,14 @@ pub(super) struct Reply {
     pub(super) rule: Option<String>,
     /// When to try again, in seconds.
     pub(super) retry_after: Option<u32>,
+    /// One of the link's times is over.
+    pub(super) timed_out: bool,
 }
 
 impl Reply {
     pub(super) fn new(status: u16, error: impl Into<String>) -> Self {
-        Self { status, error: error.into(), rule: None, retry_after: None }
+        let timed_out = matches!(status, 408 | 504);
+        Self { status, error: error.into(), rule: None, retry_after: None, timed_out }
     }
 
     pub(super) fn retry_after(self, seconds: u32) -> Self {

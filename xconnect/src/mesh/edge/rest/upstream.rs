@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use super::local::Local;
 use super::reply::Reply;
 use super::stream::Stream;
 use crate::mesh::edge::budget::ConnectionPermit;
+use crate::mesh::edge::counters::LinkCounters;
 use crate::mesh::edge::reach::{BackOff, Reached};
 
 /// How long a connection may rest. A provider that closes idle ones mostly waits longer.
@@ -29,11 +31,11 @@ pub(super) struct Upstream {
 }
 
 /// Connections that rest, the latest last. They are of one link, so of one consumer and one role.
-#[derive(Default)]
 pub(super) struct Pool {
     resting: RefCell<Vec<Resting>>,
     /// A task looks after them.
     swept: Cell<bool>,
+    counters: Arc<LinkCounters>,
 }
 
 struct Resting {
@@ -43,8 +45,12 @@ struct Resting {
 }
 
 impl Pool {
+    pub(super) fn new(counters: Arc<LinkCounters>) -> Self {
+        Self { resting: RefCell::default(), swept: Cell::new(false), counters }
+    }
+
     pub(super) fn clear(&self) {
-        self.resting.borrow_mut().clear();
+        self.shrink(0);
     }
 
     /// Keeps the `count` latest.
@@ -52,13 +58,37 @@ impl Pool {
         let mut resting = self.resting.borrow_mut();
         let surplus = resting.len().saturating_sub(count);
         resting.drain(..surplus);
+        self.left(surplus);
     }
 
     /// Closes what has rested for long, or what the provider has closed. True: there are others.
     pub(super) fn sweep(&self, now: Instant) -> bool {
         let mut resting = self.resting.borrow_mut();
+        let before = resting.len();
         resting.retain(|one| now.duration_since(one.since) < REST && one.stream.is_quiet());
+        self.left(before - resting.len());
         !resting.is_empty()
+    }
+
+    fn pop(&self) -> Option<Resting> {
+        let resting = self.resting.borrow_mut().pop()?;
+        self.left(1);
+        Some(resting)
+    }
+
+    fn push(&self, resting: Resting) {
+        self.resting.borrow_mut().push(resting);
+        self.counters.http().upstream_idle.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn left(&self, count: usize) {
+        self.counters.http().upstream_idle.fetch_sub(count as u64, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.clear();
     }
 }
 
@@ -90,7 +120,8 @@ impl Unreachable {
             Self::Full => "the other links need the descriptors that are left".to_owned(),
             Self::Never(error) => format!("the provider cannot be connected to: {error}"),
         };
-        Reply::new(503, error).retry_after(1)
+        let timed_out = matches!(self, Self::TimedOut { .. });
+        Reply { timed_out, ..Reply::new(503, error).retry_after(1) }
     }
 }
 
@@ -106,7 +137,7 @@ impl Local {
     /// be repeated.
     pub(super) fn take_resting(&self, surely: bool) -> Option<Upstream> {
         loop {
-            let Resting { stream, permit, .. } = self.pool.resting.borrow_mut().pop()?;
+            let Resting { stream, permit, .. } = self.pool.pop()?;
             if stream.is_quiet() && (!surely || stream.is_quiet_now()) {
                 let (buffer, generation) = (Buffer::default(), self.generation.get());
                 return Some(Upstream { stream, buffer, reused: true, generation, permit });
@@ -117,14 +148,14 @@ impl Local {
     /// Puts a connection away for the next request.
     pub(super) fn rest(self: &Rc<Self>, upstream: Upstream, now: Instant) {
         let fits = upstream.generation == self.generation.get() && upstream.buffer.is_empty();
-        let mut resting = self.pool.resting.borrow_mut();
-        if !fits || resting.len() >= self.connections().max(1) || self.shared.is_cut() {
+        let room = self.pool.resting.borrow().len() < self.connections().max(1);
+        if !fits || !room || self.shared.is_cut() {
             return;
         }
         if !self.pool.swept.replace(true) {
             self.sweep_later();
         }
-        resting.push(Resting { stream: upstream.stream, permit: upstream.permit, since: now });
+        self.pool.push(Resting { stream: upstream.stream, permit: upstream.permit, since: now });
     }
 
     /// Makes a connection as the role, waiting until `deadline` for the provider to come up.

@@ -1,12 +1,15 @@
 //! A connection as hyper reads and writes it.
 
+use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
 use hyper::rt::{Read, ReadBufCursor, Write};
+use tokio::time::Instant;
 
 use crate::mesh::edge::rest::buffer::Buffer;
 use crate::mesh::edge::rest::shared::LinkShared;
@@ -25,15 +28,21 @@ pub(super) struct Io {
     buffer: Buffer,
     link: Arc<LinkShared>,
     end: End,
+    moved: Rc<Cell<Instant>>,
 }
 
 impl Io {
     pub(super) fn new(stream: Stream, buffer: Buffer, link: Arc<LinkShared>) -> Self {
-        Self { stream, buffer, link, end: End::Consumer }
+        Self { stream, buffer, link, end: End::Consumer, moved: Rc::new(Cell::new(Instant::now())) }
     }
 
     pub(super) fn of_provider(stream: Stream, link: Arc<LinkShared>) -> Self {
-        Self { stream, buffer: Buffer::default(), link, end: End::Provider }
+        Self { end: End::Provider, ..Self::new(stream, Buffer::default(), link) }
+    }
+
+    /// When something was last read or written.
+    pub(super) fn moved(&self) -> Rc<Cell<Instant>> {
+        self.moved.clone()
     }
 }
 
@@ -52,6 +61,7 @@ impl Read for Io {
             let Some(room) = this.buffer.room() else { return Poll::Ready(Ok(())) };
             let count = ready!(this.stream.poll_read(cx, room))?;
             this.buffer.filled(count);
+            this.moved.set(Instant::now());
             let counters = &this.link.counters;
             let counter = match this.end {
                 End::Consumer => &counters.bytes_to_provider,
@@ -68,7 +78,10 @@ impl Read for Io {
 
 impl Write for Io {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.get_mut().stream.poll_write(cx, bytes)
+        let this = self.get_mut();
+        let written = ready!(this.stream.poll_write(cx, bytes))?;
+        this.moved.set(Instant::now());
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -14,7 +14,7 @@ use super::io::Io;
 use super::{OnLink, SEND_BUFFER, WINDOWS, patience};
 use crate::mesh::edge::rest::asked::too_long;
 use crate::mesh::edge::rest::local::Local;
-use crate::mesh::edge::rest::record::Record;
+use crate::mesh::edge::rest::record::{Reached, Record};
 use crate::mesh::edge::rest::reply::Reply;
 use crate::mesh::edge::rest::shared::LinkShared;
 use crate::mesh::edge::rest::upstream::Unreachable;
@@ -46,6 +46,11 @@ pub(super) enum Failure {
 }
 
 impl Failure {
+    /// Whether the provider may have seen the request.
+    pub(super) fn reached(&self) -> Reached {
+        if matches!(self, Self::Unreachable(_)) { Reached::No } else { Reached::Yes }
+    }
+
     pub(super) fn reply(&self, link: &LinkShared, watch: &Watch) -> Reply {
         match self {
             _ if watch.is_too_long() => too_long(link),
