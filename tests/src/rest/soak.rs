@@ -124,9 +124,9 @@ pub fn soak(sandbox: &Sandbox, options: &Options) -> Tally {
                 break;
             }
             if life % 2 == 0 {
-                stage.kill_container()
+                stage.kill_container();
             } else {
-                stage.remove_socket()
+                stage.remove_socket();
             }
             std::thread::sleep(GAP);
             stage.revive(sandbox);
