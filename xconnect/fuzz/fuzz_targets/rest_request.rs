@@ -14,6 +14,7 @@ const REWRITE: Rewrite<'static> = Rewrite {
     identity: b"X-PV-Client: web\r\nX-PV-Role: reader\r\nX-PV-Link-Id: 17\r\n",
     forwarded: Forwarded::Drop,
     tracing: Tracing::Pass,
+    ruled: true,
 };
 
 /// A request as it goes to the provider.

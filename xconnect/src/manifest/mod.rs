@@ -36,6 +36,7 @@ pub use options::{Forward, Identity, Limits, ServiceType, SocketType, UnixOption
 pub use policy::{DrmAccess, Rights, RolePolicy, WaylandGlobal, WaylandPreset};
 pub use recovery::{AutoRecovery, BackoffPolicy, RecoveryPolicy, RestartPolicy, StatusGoal};
 pub use requirement::{Necessity, Origin, Requirement};
+pub(crate) use rest::PATH_MAX as RULE_PATH_MAX;
 pub use rest::{Forwarded, RestOptions, RestRule, Tracing};
 pub use runtime::{IdRange, Mount, Rootfs, Runtime, Source, UserNamespace};
 pub use services::{BusName, CONTROL_SERVICE, Endpoint, Service, Services, UnknownRole};

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::reader::{Object, Value};
 
 /// Longest path of a rule, in bytes. Comparing it with a request's takes, at worst, the product of both lengths.
-const PATH_MAX: usize = 256;
+pub(crate) const PATH_MAX: usize = 256;
 /// Longest name of a method, in bytes: the mesh accepts no longer one from a consumer.
 const METHOD_MAX: usize = 32;
 const NO_METHODS: &str = "must not be empty: without it, every method is meant";

@@ -1,6 +1,6 @@
 //! Whether one rule fits a method and a normal path.
 
-use crate::manifest::RestRule;
+use crate::manifest::{RULE_PATH_MAX as PATH_MAX, RestRule};
 
 /// Whether the rule is about the method. HEAD is a GET without its body.
 pub(super) fn method(rule: &RestRule, method: &str) -> bool {
@@ -13,7 +13,7 @@ pub(super) fn path(rule: &RestRule, path: &str) -> bool {
     if path == "*" {
         return matches!(rule.path(), "/" | "*" | "**");
     }
-    if rule.is_pattern() { pattern(rule.path().as_bytes(), path) } else { prefix(rule.path(), path) }
+    if rule.is_pattern() { pattern(rule.path(), path) } else { prefix(rule.path(), path) }
 }
 
 /// `/api` fits itself and what lies below, `/api/` only the latter and itself.
@@ -22,55 +22,80 @@ fn prefix(prefix: &str, path: &str) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || prefix.ends_with('/'))
 }
 
-/// Where to go on after a mismatch: behind a star of the pattern, with its run one character longer.
-#[derive(Clone, Copy)]
-struct Star {
-    behind: usize,
-    end: usize,
+/// What a pattern asks for at one place, and how many of its bytes say so.
+enum Token {
+    /// `**`: any run.
+    Wide,
+    /// `*`: any run within one segment.
+    Narrow,
+    /// `?`: one character that is no `/`.
+    One,
+    Letter(char),
 }
 
-/// The whole path against the whole pattern. Only the last star of each kind is ever needed: the runs of `*` end
-/// with their segment, and what follows a `**` fits best where it fits first.
-fn pattern(pattern: &[u8], path: &str) -> bool {
-    let bytes = path.as_bytes();
-    let width = |at: usize| path[at..].chars().next().map_or(1, char::len_utf8);
-    let (mut p, mut at) = (0, 0);
-    let (mut narrow, mut wide): (Option<Star>, Option<Star>) = (None, None);
-    loop {
-        match pattern.get(p) {
-            Some(b'*') if pattern.get(p + 1) == Some(&b'*') => {
-                p += 2;
-                (narrow, wide) = (None, Some(Star { behind: p, end: at }));
-                continue;
+fn token(pattern: &str, at: usize) -> Option<(Token, usize)> {
+    let rest = pattern.get(at..)?;
+    if rest.starts_with("**") {
+        return Some((Token::Wide, 2));
+    }
+    let letter = rest.chars().next()?;
+    let token = match letter {
+        '*' => Token::Narrow,
+        '?' => Token::One,
+        letter => Token::Letter(letter),
+    };
+    Some((token, letter.len_utf8()))
+}
+
+/// The places of a pattern at which a path may have got so far, one bit each. All of them are followed at once, so
+/// that no path takes longer than the product of both lengths, however often it nearly fits.
+#[derive(Clone, Copy, Default)]
+struct Places([u64; PATH_MAX / 64 + 1]);
+
+impl Places {
+    /// Adds a place, and what is behind stars there, which may have empty runs.
+    fn add(&mut self, pattern: &str, mut at: usize) {
+        loop {
+            self.0[at / 64] |= 1 << (at % 64);
+            match token(pattern, at) {
+                Some((Token::Wide | Token::Narrow, length)) => at += length,
+                _ => return,
             }
-            Some(b'*') => {
-                p += 1;
-                narrow = Some(Star { behind: p, end: at });
-                continue;
-            }
-            Some(b'?') if at < bytes.len() && bytes[at] != b'/' => {
-                p += 1;
-                at += width(at);
-                continue;
-            }
-            Some(byte) if *byte != b'?' && bytes.get(at) == Some(byte) => {
-                p += 1;
-                at += 1;
-                continue;
-            }
-            None if at == bytes.len() => return true,
-            _ => {}
-        }
-        let longer = |star: Star| Star { end: star.end + width(star.end), ..star };
-        narrow = narrow.filter(|star| bytes.get(star.end).is_some_and(|byte| *byte != b'/')).map(longer);
-        if let Some(star) = narrow {
-            (p, at) = (star.behind, star.end);
-            continue;
-        }
-        wide = wide.filter(|star| star.end < bytes.len()).map(longer);
-        match wide {
-            Some(star) => (p, at) = (star.behind, star.end),
-            None => return false,
         }
     }
+
+    fn has(&self, at: usize) -> bool {
+        self.0[at / 64] & (1 << (at % 64)) != 0
+    }
+
+    fn each(self, mut act: impl FnMut(usize)) {
+        for (index, word) in self.0.into_iter().enumerate() {
+            let mut left = word;
+            while left != 0 {
+                act(index * 64 + left.trailing_zeros() as usize);
+                left &= left - 1;
+            }
+        }
+    }
+}
+
+/// The whole path against the whole pattern, which is no longer than [`PATH_MAX`].
+fn pattern(pattern: &str, path: &str) -> bool {
+    let mut places = Places::default();
+    places.add(pattern, 0);
+    for letter in path.chars() {
+        let mut next = Places::default();
+        places.each(|at| {
+            let Some((token, length)) = token(pattern, at) else { return };
+            match token {
+                Token::Wide => next.add(pattern, at),
+                Token::Narrow if letter != '/' => next.add(pattern, at),
+                Token::One if letter != '/' => next.add(pattern, at + length),
+                Token::Letter(wanted) if wanted == letter => next.add(pattern, at + length),
+                Token::Narrow | Token::One | Token::Letter(_) => {}
+            }
+        });
+        places = next;
+    }
+    places.has(pattern.len())
 }

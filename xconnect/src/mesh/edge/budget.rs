@@ -7,7 +7,7 @@ use crate::mesh::pool::{Pool, Share, Taken};
 use crate::sys::scm::MAX_FDS;
 
 /// Descriptors of one relayed connection: one to the consumer, one to the provider. The hold pair of one that
-/// is in the kernel are as many again.
+/// is in the kernel are as many again. Of one end of a rest link: the socket, and its duplicate while it is full.
 const PER_CONNECTION: usize = 2;
 /// Descriptors on their way that are kept room for at most.
 const IN_FLIGHT_MAX: usize = 8192;
@@ -70,11 +70,6 @@ impl LinkShare {
     #[must_use]
     pub fn connection(&self) -> Option<ConnectionPermit> {
         self.connections.take(PER_CONNECTION).map(|_taken| ConnectionPermit { _taken })
-    }
-
-    /// Leave to hold one end of a connection, where the other end is another's.
-    pub(crate) fn half(&self) -> Option<ConnectionPermit> {
-        self.connections.take(1).map(|_taken| ConnectionPermit { _taken })
     }
 
     /// Leave to hold the hold pair of a connection that goes through the kernel; as [`connection`](Self::connection).

@@ -15,13 +15,14 @@ use super::super::ledger;
 use super::super::limiter::{Limiter, limited};
 use super::Shared;
 use crate::graph::{Forward, Grant, Identity, Limits, Link, RestOptions, ServiceType, UnixOptions};
-use crate::ids::LinkKey;
+use crate::ids::{ContainerName, LinkKey};
 use crate::sys::fs::InodeId;
 
 /// What an edge was started with; another of these needs another edge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Terms {
     kind: ServiceType,
+    provider: ContainerName,
     grant: Grant,
     limits: Limits,
     unix: UnixOptions,
@@ -31,7 +32,8 @@ struct Terms {
 impl Terms {
     fn of(link: &Link) -> Option<Self> {
         let grant = link.grant.as_ref().ok()?.clone();
-        Some(Self { kind: link.kind, grant, limits: link.limits, unix: link.unix, rest: link.rest })
+        let provider = link.provider.name.clone();
+        Some(Self { kind: link.kind, provider, grant, limits: link.limits, unix: link.unix, rest: link.rest })
     }
 }
 

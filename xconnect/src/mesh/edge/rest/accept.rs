@@ -23,7 +23,6 @@ const UNEVEN: usize = 2;
 /// Accepts for a link until it is aborted.
 pub(super) async fn run(local: Rc<Local>, listener: Arc<OwnedFd>, workers: Arc<[Arc<Worker>]>, index: usize) {
     let link = &local.shared;
-    // Registered under a descriptor of its own: others hold duplicates of the listener, too.
     let watched = match duplicate(&listener).and_then(|socket| register(socket, Interest::READABLE)) {
         Ok(watched) => watched,
         Err(error) => {
@@ -62,7 +61,7 @@ fn admit(local: &Rc<Local>, consumer: OwnedFd, workers: &[Arc<Worker>], index: u
     let limit = link.limits.max_connections as usize;
     let reason = if link.open.load(Ordering::Acquire) >= limit {
         "it has as many connections as it may (max_connections)"
-    } else if let Some(permit) = link.share.half() {
+    } else if let Some(permit) = link.share.connection() {
         let admission = Admission::new(link, permit);
         let own = &workers[index];
         let load = |worker: &Arc<Worker>| worker.load.load(Ordering::Relaxed);

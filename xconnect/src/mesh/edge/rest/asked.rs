@@ -8,6 +8,7 @@ use super::record::Record;
 use super::reply::Reply;
 use super::shared::LinkShared;
 use crate::graph::rest::{Decision, decide};
+use crate::mesh::edge::METHODS;
 
 /// A request that may go on.
 #[derive(Debug)]
@@ -22,15 +23,21 @@ pub(super) struct Asked {
     pub(super) repeatable: bool,
 }
 
+impl Asked {
+    /// Whether it may be sent once more where its connection ended before any answer. `untouched`: nothing of it had
+    /// gone.
+    pub(super) fn may_repeat(&self, untouched: bool) -> bool {
+        self.repeatable || (untouched && self.body == Body::None)
+    }
+}
+
 /// A method that means something here, or none of those.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Method(pub(super) &'static str);
 
 impl Method {
-    const KNOWN: [&'static str; 8] = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "other"];
-
     pub(super) fn of(method: &str) -> Self {
-        Self(Self::KNOWN.into_iter().find(|known| *known == method).unwrap_or("other"))
+        Self(METHODS.into_iter().find(|known| *known == method).unwrap_or("other"))
     }
 
     pub(super) fn is_head(self) -> bool {
@@ -70,14 +77,15 @@ pub(super) fn ask(
     let method = Method::of(request.method);
     let keep_alive = request.keep_alive && request.body == Body::None && !link.is_draining();
     let version = request.version;
-    permit(link, request.method, request.target, request.body).map_err(|(reply, ambiguous)| {
-        let keep_alive = keep_alive && !ambiguous;
+    permit(link, request.method, request.target, request.body).map_err(|Forbidden { reply, clear }| {
+        let keep_alive = keep_alive && clear;
         Box::new(Turned { reply, method: Some(method), keep_alive, version })
     })?;
     let rewrite = Rewrite {
         identity: &link.identity,
         forwarded: link.options.forwarded,
         tracing: link.options.tracing,
+        ruled: link.grant.rest_rules().is_some(),
     };
     request.write(&rewrite, seed, out);
     let record = Record::begin(link, method, request.target);
@@ -93,29 +101,36 @@ pub(super) fn ask(
     Ok((asked, record))
 }
 
-/// Whether the link's limits and the role's rules let a request through. `Err`: what to answer, and whether it could be
-/// read in two ways.
-fn permit(link: &LinkShared, method: &str, target: &str, body: Body) -> Result<(), (Reply, bool)> {
+/// What is answered to a request that the link or the role does not allow.
+pub(super) struct Forbidden {
+    pub(super) reply: Reply,
+    /// There is one way to read the request, so that the connection may go on.
+    clear: bool,
+}
+
+/// Whether the link's limits and the role's rules let a request through.
+fn permit(link: &LinkShared, method: &str, target: &str, body: Body) -> Result<(), Forbidden> {
     if let Body::Length(length) = body
         && length > link.body_limit()
     {
-        return Err((too_long(link), true));
+        return Err(Forbidden { reply: too_long(link), clear: false });
     }
     allowed(link, method, target)
 }
 
 /// Whether the role's rules let a request through, as [`permit`].
-pub(super) fn allowed(link: &LinkShared, method: &str, target: &str) -> Result<(), (Reply, bool)> {
+pub(super) fn allowed(link: &LinkShared, method: &str, target: &str) -> Result<(), Forbidden> {
     let Some(rules) = link.grant.rest_rules() else { return Ok(()) };
     let role = link.grant.role();
     match decide(rules, method, target) {
         Decision::Allowed => Ok(()),
         Decision::Denied { rule } => {
             let error = format!("role \"{role}\" may not {method} {}", path_of(target));
-            Err((Reply { rule: Some(rule), ..Reply::new(403, error) }, false))
+            Err(Forbidden { reply: Reply { rule: Some(rule), ..Reply::new(403, error) }, clear: true })
         }
         Decision::Ambiguous(what) => {
-            Err((Reply::new(400, format!("the path could be read in two ways: {what}")), true))
+            let error = format!("the path could be read in two ways: {what}");
+            Err(Forbidden { reply: Reply::new(400, error), clear: false })
         }
     }
 }

@@ -54,6 +54,8 @@ pub(super) struct Pump {
     /// Of the buffer's bytes, those that may be written.
     ready: usize,
     ended: bool,
+    /// Some of it has come.
+    pub(super) begun: bool,
     /// Bytes that were written, those that went with the head left out.
     pub(super) moved: u64,
     pub(super) waits: Waits,
@@ -61,7 +63,7 @@ pub(super) struct Pump {
 
 impl Pump {
     pub(super) fn new(framing: Framing, limit: u64) -> Self {
-        Self { framing, limit, ready: 0, ended: false, moved: 0, waits: Waits::Source }
+        Self { framing, limit, ready: 0, ended: false, begun: false, moved: 0, waits: Waits::Source }
     }
 
     fn is_done(&self) -> bool {
@@ -123,6 +125,10 @@ impl Pump {
             if buffer.is_empty() && self.is_long() {
                 buffer.enlarge();
             }
+            // It is full of one line, which its own limit ends.
+            if buffer.room().is_none() {
+                buffer.grow(usize::MAX);
+            }
             let Some(room) = buffer.room() else {
                 return Poll::Ready(Err(Stop::Refused(Refusal::too_large("a line of it is too long"))));
             };
@@ -141,6 +147,7 @@ impl Pump {
 
     /// Finds what may be written. False: more is needed for that.
     fn judge(&mut self, buffer: &mut Buffer) -> Result<bool, Stop> {
+        self.begun = true;
         let consumed = match &mut self.framing {
             Framing::Length(left) => {
                 let here = usize::try_from(*left).unwrap_or(usize::MAX).min(buffer.len());

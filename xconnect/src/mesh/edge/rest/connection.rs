@@ -1,6 +1,5 @@
 //! A consumer's connection: one request after another.
 
-use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -14,7 +13,7 @@ use super::buffer::Buffer;
 use super::deadline::Deadline;
 use super::exchange::{End, Exchange, Parts};
 use super::http1::{Body, HeadScan, Refusal, Version};
-use super::local::Local;
+use super::local::{Local, Rests};
 use super::record::{Reached, Record};
 use super::reply::Reply;
 use super::shared::{Admission, Underway};
@@ -32,6 +31,9 @@ pub(super) struct Keeps {
     _load: Load,
 }
 
+/// Bytes of room that a connection keeps for the next request's heads.
+const KEPT: usize = 2048;
+
 /// A consumer's connection.
 pub(super) struct Connection {
     pub(super) local: Rc<Local>,
@@ -41,7 +43,7 @@ pub(super) struct Connection {
     pub(super) deadline: Deadline,
     out: Vec<u8>,
     head: Vec<u8>,
-    rests: Rc<Cell<bool>>,
+    rests: Rests,
     /// Whether a request has been answered.
     served: bool,
 }
@@ -81,7 +83,7 @@ enum After {
 /// # Errors
 /// The socket cannot be watched.
 pub(super) fn start(local: &Rc<Local>, socket: OwnedFd, admission: Admission, load: Load) -> io::Result<()> {
-    let rests = Rc::new(Cell::new(false));
+    let rests = Rests::default();
     let connection = Connection {
         local: local.clone(),
         keeps: Keeps { _admission: admission, _load: load },
@@ -123,7 +125,6 @@ impl Connection {
         let limit = options.max_header_bytes as usize;
         loop {
             if !self.input.is_empty() {
-                self.rests.set(false);
                 let bytes = self.input.unread();
                 let may_be_preface =
                     !self.served && PREFACE.starts_with(&bytes[..bytes.len().min(PREFACE.len())]);
@@ -149,8 +150,13 @@ impl Connection {
                 self.deadline.set(Instant::now(), patience);
             }
             if self.consumer.poll_readable(cx).is_pending() {
-                self.rests.set(self.served && self.input.is_empty());
                 self.input.relax();
+                if self.input.is_empty() {
+                    self.rests.wait(cx);
+                    if self.local.shared.is_draining() && self.consumer.is_quiet_now() {
+                        return Poll::Ready(Next::Closed);
+                    }
+                }
                 if self.deadline.poll(cx).is_pending() {
                     return Poll::Pending;
                 }
@@ -192,56 +198,71 @@ impl Connection {
             Ok(asked) => asked,
             Err(turned) => return self.turn(*turned).await,
         };
-        let Some(_underway) = Underway::begin(link) else {
-            let limit = link.options.max_requests;
-            let reply = Reply::new(503, format!("the link has {limit} requests under way (max_requests)"));
-            return self.give(&asked, record, reply.retry_after(1), Reached::No).await;
+        let after = match Underway::begin(link) {
+            Some(underway) => self.carry(&asked, record, underway).await,
+            None => {
+                let limit = link.options.max_requests;
+                let error = format!("the link has {limit} requests under way (max_requests)");
+                let reply = Reply::new(503, error).retry_after(1);
+                self.give(&asked, record, reply, Reached::No).await
+            }
         };
-        let mut upstream = local.take_resting(!asked.repeatable);
+        for large in [&mut self.head, &mut self.out] {
+            large.clear();
+            large.shrink_to(KEPT);
+        }
+        after
+    }
+
+    /// Brings a request to the provider, and its answer back.
+    async fn carry(&mut self, asked: &Asked, record: Record, underway: Underway) -> After {
+        let local = self.local.clone();
+        let mut resting = local.take_resting(!asked.repeatable);
         loop {
-            let fresh = upstream.is_none();
-            let mut connected = match upstream.take() {
+            let fresh = resting.is_none();
+            let mut upstream = match resting.take() {
                 Some(upstream) => upstream,
                 None => match self.reach().await {
                     Ok(upstream) => upstream,
-                    Err(Some(reply)) => return self.give(&asked, record, reply, Reached::No).await,
-                    Err(None) => return After::Close,
+                    Err(Some(reply)) => return self.give(asked, record, reply, Reached::No).await,
+                    Err(None) => {
+                        record.gone();
+                        return After::Close;
+                    }
                 },
             };
             record.connected(fresh);
-            let (end, status) = self.exchange(&asked, &mut connected).await;
+            let (end, status) = self.exchange(asked, &mut upstream).await;
+            let status = status.unwrap_or(0);
             match end {
                 End::Done { keep_alive, reusable } => {
-                    record.done(status.unwrap_or(0));
+                    record.done(status);
                     if reusable {
-                        local.rest(connected, Instant::now());
+                        local.rest(upstream, Instant::now());
                     }
-                    return match keep_alive {
-                        true => After::Next,
-                        false if self.input.is_empty() && asked.body == Body::None => After::Close,
-                        false => After::Linger,
-                    };
+                    return self.after(asked, keep_alive);
                 }
-                End::NoAnswer { untouched }
-                    if connected.reused && (asked.repeatable || (untouched && asked.body == Body::None)) =>
-                {
+                End::NoAnswer { untouched } if asked.may_repeat(untouched) && !fresh => {
                     record.retried();
                     // Not another that rests: it may be as stale.
                     local.pool.clear();
                 }
-                End::NoAnswer { .. } => {
+                End::NoAnswer { untouched } => {
                     let reply = Reply::new(503, "the provider ended the connection before it answered");
                     let reply = if asked.repeatable { reply.retry_after(1) } else { reply };
-                    return self.give(&asked, record, reply, Reached::Yes).await;
+                    let reached = if untouched { Reached::No } else { Reached::Yes };
+                    return self.give(asked, record, reply, reached).await;
                 }
-                End::Reply(reply) => return self.give(&asked, record, reply, Reached::Yes).await,
+                End::Reply(reply, reached) => return self.give(asked, record, reply, reached).await,
                 End::Upgraded => {
                     record.upgraded();
-                    tunnel::relay(self, connected).await;
+                    // It is no request any more.
+                    drop((record, underway));
+                    tunnel::relay(self, upstream).await;
                     return After::Close;
                 }
                 End::Cut { why, timed_out } => {
-                    record.cut(status.unwrap_or(0), why, timed_out);
+                    record.cut(status, why, timed_out);
                     return After::Close;
                 }
                 End::Gone => {
@@ -249,6 +270,17 @@ impl Connection {
                     return After::Close;
                 }
             }
+        }
+    }
+
+    /// What becomes of the connection when an answer has been delivered.
+    fn after(&self, asked: &Asked, keep_alive: bool) -> After {
+        if keep_alive {
+            After::Next
+        } else if self.input.is_empty() && asked.body == Body::None {
+            After::Close
+        } else {
+            After::Linger
         }
     }
 
@@ -281,11 +313,8 @@ impl Connection {
             if let Poll::Ready(connected) = connecting.as_mut().poll(cx) {
                 return Poll::Ready(Some(connected));
             }
-            // What it sends stays where it is; whether it is gone shows all the same.
-            if self.consumer.poll_readable(cx).is_ready() && self.consumer.is_gone() {
-                return Poll::Ready(None);
-            }
-            Poll::Pending
+            // What it sends stays where it is.
+            self.consumer.poll_gone(cx).map(|()| None)
         });
         match connected.await {
             None => Err(None),

@@ -15,6 +15,7 @@ use super::buffer::Buffer;
 use super::deadline::Deadline;
 use super::http1::{Body, Chunked, HeadScan, Refusal, Trailers, Unwrap};
 use super::local::Scratch;
+use super::record::Reached;
 use super::reply::Reply;
 use super::shared::LinkShared;
 use super::stream::Stream;
@@ -43,7 +44,7 @@ pub(super) enum End {
         untouched: bool,
     },
     /// Nothing has been answered yet, and this is to be.
-    Reply(Reply),
+    Reply(Reply, Reached),
     /// The answer had begun, and cannot be finished: why.
     Cut {
         /// What is wrong.
@@ -163,7 +164,7 @@ impl<'a> Exchange<'a> {
     fn settle(&mut self, end: End) -> End {
         match end {
             End::Done { .. } | End::Upgraded => end,
-            End::Reply(_) | End::NoAnswer { .. } if self.state.written > 0 => {
+            End::Reply(..) | End::NoAnswer { .. } if self.state.written > 0 => {
                 cut("an interim answer could not be finished")
             }
             end => {
@@ -180,7 +181,7 @@ impl<'a> Exchange<'a> {
         if let Some(end) = self.answer(cx, progress) {
             return Poll::Ready(end);
         }
-        if matches!(self.state.sending, Sending::Over) && !self.parts.asked.upgrade && self.watch(cx) {
+        if matches!(self.state.sending, Sending::Over) && self.watch(cx) {
             return Poll::Ready(End::Gone);
         }
         Poll::Pending
@@ -228,6 +229,11 @@ impl<'a> Exchange<'a> {
         None
     }
 
+    /// Whether the provider may have seen anything of the request.
+    fn reached(&self) -> Reached {
+        if self.state.sent > 0 { Reached::Yes } else { Reached::No }
+    }
+
     /// The request's body does not go on.
     fn stopped(&self, stop: &Stop) -> Option<End> {
         let reply = match stop {
@@ -240,24 +246,18 @@ impl<'a> Exchange<'a> {
             Stop::Sink(_) => return None,
         };
         Some(match self.parts.status {
-            None => End::Reply(reply),
+            None => End::Reply(reply, self.reached()),
             Some(_) => cut("the request's body was not right"),
         })
     }
 
-    /// Looks whether the consumer is gone, and reads a little of what it sends next.
+    /// Looks whether the consumer is gone, and reads a little of what it sends next, unless that may be another
+    /// protocol's.
     fn watch(&mut self, cx: &mut Context<'_>) -> bool {
-        while self.state.half_closed || self.parts.input.len() < AHEAD {
+        while !self.parts.asked.upgrade && !self.state.half_closed && self.parts.input.len() < AHEAD {
             if self.parts.consumer.poll_readable(cx).is_pending() {
                 self.parts.input.relax();
                 return false;
-            }
-            if self.state.half_closed {
-                if self.parts.consumer.is_gone() {
-                    return true;
-                }
-                self.parts.consumer.forget_readable(cx);
-                continue;
             }
             let Some(room) = self.parts.input.room() else { return false };
             match self.parts.consumer.poll_read(cx, room) {
@@ -267,7 +267,7 @@ impl<'a> Exchange<'a> {
                 Poll::Ready(Err(_reset)) => return true,
             }
         }
-        false
+        self.parts.consumer.poll_gone(cx).is_ready()
     }
 
     fn count(&mut self) {

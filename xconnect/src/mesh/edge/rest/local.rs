@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Waker};
 
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
@@ -49,7 +50,26 @@ impl Tasks {
 
 struct Task {
     handle: AbortHandle,
-    rests: Rc<Cell<bool>>,
+    rests: Rests,
+}
+
+/// Where a connection between two requests waits, to be woken when no further one is wanted.
+#[derive(Clone, Default)]
+pub(super) struct Rests(Rc<RefCell<Option<Waker>>>);
+
+impl Rests {
+    pub(super) fn wait(&self, cx: &Context<'_>) {
+        let mut waker = self.0.borrow_mut();
+        if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = &*self.0.borrow() {
+            waker.wake_by_ref();
+        }
+    }
 }
 
 impl Local {
@@ -80,8 +100,8 @@ impl Local {
         self.provider_changed.notify_waiters();
     }
 
-    /// Runs a connection's task until it ends or the link is cut. `rests` says that it is between two requests.
-    pub(super) fn spawn(self: &Rc<Self>, rests: Rc<Cell<bool>>, task: impl Future<Output = ()> + 'static) {
+    /// Runs a connection's task until it ends or the link is cut.
+    pub(super) fn spawn(self: &Rc<Self>, rests: Rests, task: impl Future<Output = ()> + 'static) {
         let mut tasks = self.tasks.borrow_mut();
         let place = tasks.free.pop().unwrap_or_else(|| {
             tasks.places.push(None);
@@ -100,10 +120,10 @@ impl Local {
         self.tasks.borrow().live()
     }
 
-    /// Closes what rests between two requests; the others end with the answer that they wait for.
+    /// Wakes what rests between two requests, to end; the others end with the answer that they wait for.
     pub(super) fn drain(&self) {
-        for task in self.tasks.borrow().places.iter().flatten().filter(|task| task.rests.get()) {
-            task.handle.abort();
+        for task in self.tasks.borrow().places.iter().flatten() {
+            task.rests.wake();
         }
         self.drained.notify_waiters();
     }

@@ -147,8 +147,8 @@ impl Drop for Record {
     fn drop(&mut self) {
         self.http().open.fetch_sub(1, Ordering::Relaxed);
         if !self.ended.get() {
-            // Its task was ended, with the link.
-            self.http().cut(self.method.0);
+            // Its task was ended: with the link, or (HTTP/2) with the consumer's interest.
+            self.gone();
         }
     }
 }

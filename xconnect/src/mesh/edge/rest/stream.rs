@@ -25,6 +25,8 @@ pub(super) struct Stream {
     sender: Option<Sender>,
     /// It was full once, and has got a larger send buffer.
     grown: bool,
+    /// A read takes all that there is: none stops behind a descriptor, as there are none.
+    whole: bool,
 }
 
 impl Stream {
@@ -34,8 +36,8 @@ impl Stream {
     /// Those of `epoll_ctl(2)`.
     pub(super) fn new(socket: OwnedFd, sender: Option<Sender>) -> io::Result<Self> {
         // Nobody takes descriptors here. Kernels that cannot refuse them close them when the bytes are read.
-        let _ = socket::refuse_rights(socket.as_fd());
-        Ok(Self { socket: register(socket, Interest::READABLE)?, room: None, sender, grown: false })
+        let whole = socket::refuse_rights(socket.as_fd()).is_ok();
+        Ok(Self { socket: register(socket, Interest::READABLE)?, room: None, sender, grown: false, whole })
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
@@ -47,13 +49,6 @@ impl Stream {
         self.socket.poll_read_ready(cx).map_ok(drop)
     }
 
-    /// Forgets that there is something to read, so that `poll_readable` waits for the next event.
-    pub(super) fn forget_readable(&self, cx: &mut Context<'_>) {
-        if let Poll::Ready(Ok(mut guard)) = self.socket.poll_read_ready(cx) {
-            guard.clear_ready();
-        }
-    }
-
     /// Reads; 0 at the end of the stream.
     pub(super) fn poll_read(&self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
         loop {
@@ -61,7 +56,7 @@ impl Stream {
             match socket::receive_plain(self.fd(), into) {
                 Ok(length) => {
                     // Less than there is room for: that was all, and more makes another event.
-                    if length > 0 && length < into.len() {
+                    if self.whole && length > 0 && length < into.len() {
                         guard.clear_ready();
                     }
                     return Poll::Ready(Ok(length));
@@ -75,27 +70,42 @@ impl Stream {
 
     /// Writes some of `bytes`.
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        if self.room.is_none() {
-            match self.write(bytes) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    if !std::mem::replace(&mut self.grown, true) {
-                        // Without the privilege the system's limit holds: slower, not wrong.
-                        let _ = socket::grow_send_buffer(self.fd(), SEND_BUFFER);
-                    }
-                    let duplicate = self.fd().try_clone_to_owned()?;
-                    self.room = Some(register(duplicate, Interest::WRITABLE)?);
-                }
-                result => return Poll::Ready(result),
-            }
-        }
-        let Some(room) = &self.room else { return Poll::Pending };
         loop {
-            let mut guard = ready!(room.poll_write_ready(cx))?;
             match self.write(bytes) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => guard.clear_ready(),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 result => return Poll::Ready(result),
             }
+            if self.room.is_none() && !std::mem::replace(&mut self.grown, true) {
+                // Without the privilege the system's limit holds: slower, not wrong.
+                let _ = socket::grow_send_buffer(self.fd(), SEND_BUFFER);
+            }
+            ready!(self.room()?.poll_write_ready(cx))?.clear_ready();
         }
+    }
+
+    /// Ready when the peer has closed its socket, not only its sending side. `poll_readable` cannot tell: once the
+    /// peer has ended its sending side it is ready for ever.
+    pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            if self.is_gone() {
+                return Poll::Ready(());
+            }
+            let Ok(room) = self.room() else { return Poll::Pending };
+            let Ok(mut guard) = ready!(room.poll_write_ready(cx)) else { return Poll::Ready(()) };
+            if guard.ready().is_write_closed() {
+                return Poll::Ready(());
+            }
+            guard.clear_ready();
+        }
+    }
+
+    /// A duplicate that is watched for room, and for the peer's end.
+    fn room(&mut self) -> io::Result<&AsyncFd<OwnedFd>> {
+        if self.room.is_none() {
+            let duplicate = self.fd().try_clone_to_owned()?;
+            self.room = Some(register(duplicate, Interest::WRITABLE)?);
+        }
+        self.room.as_ref().ok_or_else(|| ErrorKind::NotConnected.into())
     }
 
     fn write(&self, bytes: &[u8]) -> io::Result<usize> {
@@ -117,8 +127,7 @@ impl Stream {
         socket::end_sending(self.fd());
     }
 
-    /// Whether the peer has closed its socket, not only its sending side.
-    pub(super) fn is_gone(&self) -> bool {
+    fn is_gone(&self) -> bool {
         socket::is_gone(self.fd())
     }
 

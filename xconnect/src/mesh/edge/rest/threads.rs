@@ -18,6 +18,7 @@ use super::local::{Local, Scratch};
 use super::shared::{Admission, LinkShared};
 use crate::mesh::inject::ProviderSocket;
 use crate::mesh::inject::role;
+use crate::mesh::limiter::limited_in;
 
 /// Something for a thread to do.
 pub(super) enum Command {
@@ -45,6 +46,8 @@ pub(super) enum Command {
     Drain {
         link: u64,
     },
+    /// The thread ends.
+    End,
     /// Closes everything of a link. Dropping `done` says that all is closed.
     Cut {
         link: u64,
@@ -113,7 +116,11 @@ impl RestThreads {
         }
         let workers: Arc<[Arc<Worker>]> = workers.into();
         for (index, queue) in queues.into_iter().enumerate() {
-            start(index, workers.clone(), queue)?;
+            if let Err(error) = start(index, workers.clone(), queue) {
+                // Those that run would wait for each other for ever.
+                workers.iter().for_each(|worker| worker.post(Command::End));
+                return Err(error);
+            }
         }
         Ok(started.insert(RestWorkers(workers)).clone())
     }
@@ -175,6 +182,7 @@ impl Thread {
     async fn run(mut self, mut queue: mpsc::UnboundedReceiver<Command>) {
         while let Some(command) = queue.recv().await {
             match command {
+                Command::End => return,
                 Command::Open { link, listener, provider, stale } => {
                     self.open(link, listener, provider, stale);
                 }
@@ -244,7 +252,8 @@ pub(super) fn serve(local: &Rc<Local>, worker: &Arc<Worker>, socket: OwnedFd, ad
     }
     if let Err(error) = connection::start(local, socket, admission, load) {
         local.count_failed();
-        tracing::warn!(parent: &local.shared.span(), %error, "cannot watch a connection");
+        let link = &local.shared;
+        limited_in!(warn, &link.span(), link.limiter, "watch", %error, "cannot watch a connection");
     }
 }
 
@@ -264,7 +273,7 @@ impl Drop for Load {
     }
 }
 
-/// Whether the listening socket can be watched by an event loop here.
+/// A descriptor of the listening socket for one event loop alone: others hold duplicates, too.
 pub(super) fn duplicate(listener: &Arc<OwnedFd>) -> io::Result<OwnedFd> {
     listener.as_fd().try_clone_to_owned()
 }

@@ -2,13 +2,12 @@
 
 use std::future::poll_fn;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::task::Poll;
 
 use tokio::time::Instant;
 
 use super::body::{Framing, Pump};
 use super::connection::Connection;
-use super::stream::Stream;
 use super::upstream::Upstream;
 
 /// Relays until both sides have ended, or one of them is gone.
@@ -21,6 +20,7 @@ pub(super) async fn relay(connection: &mut Connection, mut upstream: Upstream) {
     deadline.set(Instant::now(), link.limits.idle_timeout);
     poll_fn(|cx| {
         let mut progress = false;
+        let mut over = false;
         if !there_over {
             match there.poll(cx, consumer, input, &mut upstream.stream, &mut progress) {
                 Poll::Pending => {}
@@ -28,7 +28,7 @@ pub(super) async fn relay(connection: &mut Connection, mut upstream: Upstream) {
                     there_over = true;
                     upstream.stream.end();
                 }
-                Poll::Ready(Err(_stop)) => return Poll::Ready(()),
+                Poll::Ready(Err(_stop)) => over = true,
             }
         }
         if !back_over {
@@ -38,12 +38,8 @@ pub(super) async fn relay(connection: &mut Connection, mut upstream: Upstream) {
                     back_over = true;
                     consumer.end();
                 }
-                Poll::Ready(Err(_stop)) => return Poll::Ready(()),
+                Poll::Ready(Err(_stop)) => over = true,
             }
-        }
-        // Who has ended its sending side still reads, until it is gone altogether.
-        if (there_over && is_gone(consumer, cx)) || (back_over && is_gone(&upstream.stream, cx)) {
-            return Poll::Ready(());
         }
         if progress {
             let (to_provider, to_consumer) = std::mem::replace(&mut counted, (there.moved, back.moved));
@@ -51,22 +47,10 @@ pub(super) async fn relay(connection: &mut Connection, mut upstream: Upstream) {
             link.counters.bytes_to_consumer.fetch_add(back.moved - to_consumer, Ordering::Relaxed);
             deadline.set(Instant::now(), link.limits.idle_timeout);
         }
-        if (there_over && back_over) || deadline.poll(cx).is_ready() {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
-        }
+        // Who has ended its sending side still reads, until it is gone altogether.
+        over |= there_over && (back_over || consumer.poll_gone(cx).is_ready());
+        over |= back_over && upstream.stream.poll_gone(cx).is_ready();
+        if over || deadline.poll(cx).is_ready() { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;
-}
-
-/// Whether the peer is gone; if not, an event tells.
-fn is_gone(stream: &Stream, cx: &mut Context<'_>) -> bool {
-    while stream.poll_readable(cx).is_ready() {
-        if stream.is_gone() {
-            return true;
-        }
-        stream.forget_readable(cx);
-    }
-    false
 }

@@ -24,8 +24,6 @@ const REST: Duration = Duration::from_secs(15);
 pub(super) struct Upstream {
     pub(super) stream: Stream,
     pub(super) buffer: Buffer,
-    /// It has carried a request before.
-    pub(super) reused: bool,
     generation: u64,
     permit: ConnectionPermit,
 }
@@ -140,7 +138,7 @@ impl Local {
             let Resting { stream, permit, .. } = self.pool.pop()?;
             if stream.is_quiet() && (!surely || stream.is_quiet_now()) {
                 let (buffer, generation) = (Buffer::default(), self.generation.get());
-                return Some(Upstream { stream, buffer, reused: true, generation, permit });
+                return Some(Upstream { stream, buffer, generation, permit });
             }
         }
     }
@@ -160,7 +158,7 @@ impl Local {
 
     /// Makes a connection as the role, waiting until `deadline` for the provider to come up.
     pub(super) async fn connect(&self, deadline: Instant) -> Result<Upstream, Unreachable> {
-        let Some(permit) = self.shared.share.half() else { return Err(Unreachable::Full) };
+        let Some(permit) = self.shared.share.connection() else { return Err(Unreachable::Full) };
         let mut back_off = BackOff::default();
         loop {
             let changed = self.provider_changed.notified();
@@ -174,7 +172,7 @@ impl Local {
                         let stream =
                             Stream::new(socket, Some(self.shared.sender)).map_err(Unreachable::Never)?;
                         let buffer = Buffer::default();
-                        return Ok(Upstream { stream, buffer, reused: false, generation, permit });
+                        return Ok(Upstream { stream, buffer, generation, permit });
                     }
                     Reached::Never(error) => return Err(Unreachable::Never(error)),
                     Reached::Full => {}

@@ -116,7 +116,7 @@ impl Exchange<'_> {
         let status = answer.status;
         let upgrade = status == 101;
         let interim = status < 200 && !upgrade;
-        if upgrade && !self.parts.asked.upgrade {
+        if upgrade && !(self.parts.asked.upgrade && over) {
             return Err(Refusal::bad("it changes to a protocol that nobody asked for"));
         }
         let unwraps = answer.unwraps(version);
@@ -170,7 +170,8 @@ impl Exchange<'_> {
     fn bad_answer(&self, refusal: Refusal) -> End {
         match self.parts.status {
             None => {
-                End::Reply(Reply::new(502, format!("the provider's answer does not go on: {}", refusal.what)))
+                let error = format!("the provider's answer does not go on: {}", refusal.what);
+                End::Reply(Reply::new(502, error), self.reached())
             }
             Some(_) => cut("the provider's answer was not right"),
         }

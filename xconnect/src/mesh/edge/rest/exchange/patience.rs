@@ -26,8 +26,7 @@ impl Exchange<'_> {
         match self.state.sending {
             _ if pending || answer_waits => Party::Reader,
             Sending::Body if self.state.body.waits == Waits::Source => {
-                let hesitates =
-                    self.parts.asked.expects && self.state.interim == 0 && self.state.body.moved == 0;
+                let hesitates = self.parts.asked.expects && self.state.interim == 0 && !self.state.body.begun;
                 if hesitates { Party::Provider } else { Party::Sender }
             }
             _ => Party::Provider,
@@ -44,14 +43,14 @@ impl Exchange<'_> {
     pub(super) fn timed_out(&self) -> End {
         let after = self.patience().as_secs_f64();
         match (self.waits_for(), *self.parts.status) {
-            (Party::Sender, None) => End::Reply(Reply::new(
-                408,
-                format!("the request's body stopped coming for {after} s (body_timeout)"),
-            )),
-            (Party::Provider, None) => End::Reply(Reply::new(
-                504,
-                format!("the provider said nothing for {after} s (response_timeout)"),
-            )),
+            (Party::Sender, None) => End::Reply(
+                Reply::new(408, format!("the request's body stopped coming for {after} s (body_timeout)")),
+                self.reached(),
+            ),
+            (Party::Provider, None) => End::Reply(
+                Reply::new(504, format!("the provider said nothing for {after} s (response_timeout)")),
+                self.reached(),
+            ),
             (Party::Reader, _) => {
                 End::Cut { why: "the consumer did not read for body_timeout", timed_out: true }
             }

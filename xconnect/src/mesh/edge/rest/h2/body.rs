@@ -3,39 +3,48 @@
 use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
-use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use hyper::{Response, StatusCode};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::heads::clean_trailers;
+use super::streams::Stream;
 use crate::graph::Forwarded;
 use crate::mesh::edge::rest::record::Record;
-use crate::mesh::edge::rest::reply::Reply;
 use crate::mesh::edge::rest::shared::{LinkShared, Underway};
 
 type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
+/// One side of a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Party {
+    Consumer,
+    Provider,
+}
+
 /// What is known of a request's body by who waits for its answer.
 pub(super) struct Watch {
     moved: Cell<Instant>,
-    over: Cell<bool>,
+    party: Cell<Party>,
     too_long: Cell<bool>,
-    ended: Notify,
+    changed: Notify,
 }
 
 impl Watch {
     pub(super) fn new() -> Self {
         Self {
             moved: Cell::new(Instant::now()),
-            over: Cell::new(false),
+            party: Cell::new(Party::Provider),
             too_long: Cell::new(false),
-            ended: Notify::new(),
+            changed: Notify::new(),
         }
+    }
+
+    /// The request goes to the provider: waiting begins.
+    pub(super) fn begin(&self) {
+        self.moved.set(Instant::now());
     }
 
     /// When something of it last moved.
@@ -43,14 +52,14 @@ impl Watch {
         self.moved.get()
     }
 
-    /// Waits until all of it has gone: from then on it is the provider who is waited for.
-    pub(super) async fn ended(&self) {
-        self.ended.notified().await;
+    /// Waits until somebody else is waited for than at the last call.
+    pub(super) async fn changed(&self) {
+        self.changed.notified().await;
     }
 
-    /// Whether all of it has gone.
-    pub(super) fn is_over(&self) -> bool {
-        self.over.get()
+    /// Who is waited for: the consumer while more of the body is to come and there is room for it.
+    pub(super) fn waits_for(&self) -> Party {
+        self.party.get()
     }
 
     /// Whether it was longer than it may be.
@@ -58,11 +67,14 @@ impl Watch {
         self.too_long.get()
     }
 
-    fn moves(&self, over: bool) {
+    fn moves(&self) {
         self.moved.set(Instant::now());
-        self.over.set(over);
-        if over {
-            self.ended.notify_one();
+        self.wait_for(Party::Provider);
+    }
+
+    fn wait_for(&self, party: Party) {
+        if self.party.replace(party) != party {
+            self.changed.notify_one();
         }
     }
 }
@@ -85,7 +97,7 @@ impl Asking {
 
     /// None at all.
     pub(super) fn none(watch: Rc<Watch>, link: &LinkShared) -> Self {
-        watch.moves(true);
+        watch.moves();
         let keep_forwarded = link.options.forwarded == Forwarded::Keep;
         Self { incoming: None, watch, left: link.body_limit(), keep_forwarded }
     }
@@ -101,9 +113,13 @@ impl Body for Asking {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         let Some(incoming) = &mut this.incoming else { return Poll::Ready(None) };
-        let frame = match ready!(Pin::new(incoming).poll_frame(cx)) {
+        let Poll::Ready(frame) = Pin::new(incoming).poll_frame(cx) else {
+            this.watch.wait_for(Party::Consumer);
+            return Poll::Pending;
+        };
+        let frame = match frame {
             None => {
-                this.watch.moves(true);
+                this.watch.moves();
                 return Poll::Ready(None);
             }
             Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
@@ -116,11 +132,11 @@ impl Body for Asking {
                     return Poll::Ready(Some(Err("the body is too long".into())));
                 };
                 this.left = left;
-                this.watch.moves(this.is_end_stream());
+                this.watch.moves();
                 Frame::data(data)
             }
             Err(frame) => {
-                this.watch.moves(true);
+                this.watch.moves();
                 let Ok(mut trailers) = frame.into_trailers() else { return Poll::Ready(None) };
                 clean_trailers(&mut trailers, this.keep_forwarded);
                 Frame::trailers(trailers)
@@ -151,26 +167,37 @@ pub(super) struct Passing {
     body: Incoming,
     record: Record,
     status: u16,
-    whole: bool,
+    end: AnswerEnd,
     _underway: Underway,
+    _stream: Stream,
+}
+
+/// How far an answer has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum AnswerEnd {
+    /// There is more.
+    Open,
+    /// That was all.
+    Whole,
+    /// The provider has broken it off.
+    Broken,
 }
 
 impl Answered {
-    pub(super) fn passing(body: Incoming, underway: Underway, record: Record, status: u16) -> Self {
-        let whole = body.is_end_stream();
-        Self::Passing(Box::new(Passing { body, record, status, whole, _underway: underway }))
+    pub(super) fn passing(
+        body: Incoming,
+        underway: Underway,
+        record: Record,
+        status: u16,
+        stream: Stream,
+    ) -> Self {
+        let end = if body.is_end_stream() { AnswerEnd::Whole } else { AnswerEnd::Open };
+        Self::Passing(Box::new(Passing { body, record, status, end, _underway: underway, _stream: stream }))
     }
 
-    /// An answer of the mesh's own.
-    pub(super) fn reply(reply: &Reply, link: &Arc<LinkShared>) -> Response<Self> {
-        let mut response = Response::new(Self::Own(Some(reply.body(link).into())));
-        *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::BAD_GATEWAY);
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        if let Some(after) = reply.retry_after {
-            headers.insert(RETRY_AFTER, after.into());
-        }
-        response
+    /// The mesh's own.
+    pub(super) fn own(body: Vec<u8>) -> Self {
+        Self::Own((!body.is_empty()).then(|| body.into()))
     }
 }
 
@@ -186,10 +213,13 @@ impl Body for Answered {
             Self::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Passing(passing) => {
                 let frame = ready!(Pin::new(&mut passing.body).poll_frame(cx));
-                passing.whole = match &frame {
-                    None => true,
-                    Some(Ok(frame)) => frame.is_trailers() || passing.body.is_end_stream(),
-                    Some(Err(_)) => false,
+                passing.end = match &frame {
+                    None => AnswerEnd::Whole,
+                    Some(Ok(frame)) if frame.is_trailers() || passing.body.is_end_stream() => {
+                        AnswerEnd::Whole
+                    }
+                    Some(Ok(_)) => AnswerEnd::Open,
+                    Some(Err(_)) => AnswerEnd::Broken,
                 };
                 Poll::Ready(frame)
             }
@@ -213,10 +243,12 @@ impl Body for Answered {
 
 impl Drop for Passing {
     fn drop(&mut self) {
-        if self.whole {
-            self.record.done(self.status);
-        } else {
-            self.record.cut(self.status, "an answer ended in the middle", false);
+        match self.end {
+            AnswerEnd::Whole => self.record.done(self.status),
+            AnswerEnd::Open => self.record.gone(),
+            AnswerEnd::Broken => {
+                self.record.cut(self.status, "the provider ended its answer in the middle", false);
+            }
         }
     }
 }

@@ -60,6 +60,7 @@ pub(super) fn rewrite(mut head: Parts, link: &LinkShared, seed: &mut Seed) -> Re
         .filter(|name| match kind_of(name.as_str().as_bytes()) {
             Kind::GoesOn => false,
             Kind::Forwarded => !keep,
+            Kind::Override => link.grant.rest_rules().is_some(),
             Kind::Dropped => true,
         })
         .cloned()
@@ -93,11 +94,6 @@ fn has_trace(headers: &HeaderMap) -> bool {
     let mut traces = headers.get_all("traceparent").iter();
     let first = traces.next();
     traces.next().is_none() && first.is_some_and(|value| valid_trace(value.as_bytes()))
-}
-
-/// Whether a request may be sent a second time.
-pub(super) fn is_idempotent(method: &Method) -> bool {
-    method.is_idempotent()
 }
 
 /// Takes out of an answer's head what is for one hop only.

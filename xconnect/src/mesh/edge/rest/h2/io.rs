@@ -1,16 +1,14 @@
 //! A connection as hyper reads and writes it.
 
-use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
 use hyper::rt::{Read, ReadBufCursor, Write};
-use tokio::time::Instant;
 
+use super::opening::Opening;
 use crate::mesh::edge::rest::buffer::Buffer;
 use crate::mesh::edge::rest::shared::LinkShared;
 use crate::mesh::edge::rest::stream::Stream;
@@ -28,21 +26,18 @@ pub(super) struct Io {
     buffer: Buffer,
     link: Arc<LinkShared>,
     end: End,
-    moved: Rc<Cell<Instant>>,
+    /// Where it is the provider's, and has not begun to speak.
+    opening: Option<Opening>,
 }
 
 impl Io {
     pub(super) fn new(stream: Stream, buffer: Buffer, link: Arc<LinkShared>) -> Self {
-        Self { stream, buffer, link, end: End::Consumer, moved: Rc::new(Cell::new(Instant::now())) }
+        Self { stream, buffer, link, end: End::Consumer, opening: None }
     }
 
-    pub(super) fn of_provider(stream: Stream, link: Arc<LinkShared>) -> Self {
-        Self { end: End::Provider, ..Self::new(stream, Buffer::default(), link) }
-    }
-
-    /// When something was last read or written.
-    pub(super) fn moved(&self) -> Rc<Cell<Instant>> {
-        self.moved.clone()
+    pub(super) fn of_provider(stream: Stream, link: Arc<LinkShared>, opening: Opening) -> Self {
+        let opening = Some(opening);
+        Self { end: End::Provider, opening, ..Self::new(stream, Buffer::default(), link) }
     }
 }
 
@@ -61,7 +56,9 @@ impl Read for Io {
             let Some(room) = this.buffer.room() else { return Poll::Ready(Ok(())) };
             let count = ready!(this.stream.poll_read(cx, room))?;
             this.buffer.filled(count);
-            this.moved.set(Instant::now());
+            if !Opening::saw(&mut this.opening, this.buffer.unread()) {
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "it is not HTTP/2")));
+            }
             let counters = &this.link.counters;
             let counter = match this.end {
                 End::Consumer => &counters.bytes_to_provider,
@@ -78,13 +75,11 @@ impl Read for Io {
 
 impl Write for Io {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let written = ready!(this.stream.poll_write(cx, bytes))?;
-        this.moved.set(Instant::now());
-        Poll::Ready(Ok(written))
+        self.get_mut().stream.poll_write(cx, bytes)
     }
 
     fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().stream.relax();
         Poll::Ready(Ok(()))
     }
 

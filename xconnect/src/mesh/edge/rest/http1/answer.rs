@@ -5,7 +5,7 @@ use super::fields::{Fields, HeadLimit, line_at, members};
 use super::length;
 use super::names::Name;
 use super::refusal::Refusal;
-use super::request::{Version, put};
+use super::request::{OPTIONS_MAX, Version, put};
 
 /// Where an answer's body ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,12 +87,13 @@ impl<'a> Answer<'a> {
             framing => framing,
         };
         let mut answer = Self { head, fields, reason, status, framing, reusable: false, names: false };
-        let (mut close, mut keep_alive) = (false, false);
+        let (mut close, mut keep_alive, mut count) = (false, false, 0);
         for field in fields.iter().filter(|field| field.name == Name::Connection) {
             for option in members(field.value_in(head)) {
                 let is = |name: &str| option.eq_ignore_ascii_case(name.as_bytes());
-                if !is_token(option) {
-                    return Err(Refusal::bad("an option of its Connection field is not a token"));
+                count += 1;
+                if !is_token(option) || count > OPTIONS_MAX {
+                    return Err(Refusal::bad("its Connection field is not a short list of options"));
                 }
                 close |= is("close");
                 keep_alive |= is("keep-alive");

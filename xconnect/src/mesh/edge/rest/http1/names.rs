@@ -19,11 +19,17 @@ pub(super) enum Name {
     Forwarded,
     /// For this hop only: never sent on.
     Hop,
+    /// Says that the request is another than its first line says, which some providers believe.
+    Override,
     /// Says who the consumer is, which only the mesh may; or is some other spelling of a field of this list.
     Banned,
     /// Goes on as it is.
     Other,
 }
+
+/// Fields that change a request's method or path for providers that look at them.
+pub(super) const OVERRIDES: [&str; 5] =
+    ["x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-rewrite-url"];
 
 /// What a field of this name is.
 pub(super) fn classify(name: &[u8], spelling: Spelling) -> Name {
@@ -42,6 +48,8 @@ pub(super) fn classify(name: &[u8], spelling: Spelling) -> Name {
         b'h' if is("host") => Name::Host,
         b'h' if is("http2-settings") => Name::Hop,
         b'k' if is("keep-alive") => Name::Hop,
+        // Some turn it into a variable that means something else (httpoxy).
+        b'p' if is("proxy") => Name::Hop,
         b'p' if is("proxy-connection") || is("proxy-authorization") => Name::Hop,
         b't' if is("transfer-encoding") => Name::TransferEncoding,
         b't' if is("te") => Name::Te,
@@ -50,6 +58,7 @@ pub(super) fn classify(name: &[u8], spelling: Spelling) -> Name {
         b'u' if is("upgrade") => Name::Upgrade,
         b'x' if begins("x-pv-") || is("x-pv") => Name::Banned,
         b'x' if begins("x-forwarded") => Name::Forwarded,
+        b'x' if OVERRIDES.iter().any(|known| is(known)) => Name::Override,
         _ => Name::Other,
     }
 }
@@ -84,6 +93,8 @@ pub(crate) enum Kind {
     GoesOn,
     /// Goes on where the link keeps these.
     Forwarded,
+    /// Goes on where the role has no rules.
+    Override,
     /// Never goes on.
     Dropped,
 }
@@ -92,7 +103,13 @@ pub(crate) enum Kind {
 pub(crate) fn kind_of(name: &[u8]) -> Kind {
     match classify(name, token_prefix(name).1) {
         Name::Forwarded => Kind::Forwarded,
-        Name::TransferEncoding | Name::Connection | Name::Upgrade | Name::Hop | Name::Banned => Kind::Dropped,
+        Name::Override => Kind::Override,
+        Name::TransferEncoding
+        | Name::Connection
+        | Name::Upgrade
+        | Name::Expect
+        | Name::Hop
+        | Name::Banned => Kind::Dropped,
         _ => Kind::GoesOn,
     }
 }

@@ -11,6 +11,9 @@ use crate::graph::{Forwarded, Tracing};
 /// Bytes of the longest method that goes on.
 const METHOD_MAX: usize = 32;
 
+/// Options of the Connection field: each field of the head is compared with them.
+pub(super) const OPTIONS_MAX: usize = 16;
+
 /// The version that a message says it is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Version {
@@ -74,6 +77,8 @@ pub struct Rewrite<'a> {
     pub forwarded: Forwarded,
     /// What becomes of `traceparent`.
     pub tracing: Tracing,
+    /// The role has rules, so that the first line has to be what the provider goes by.
+    pub ruled: bool,
 }
 
 impl<'a> Request<'a> {
@@ -132,6 +137,7 @@ impl<'a> Request<'a> {
                 Name::Host | Name::ContentLength => true,
                 Name::Expect => self.expects,
                 Name::Other => !self.is_named(field),
+                Name::Override => !rewrite.ruled && !self.is_named(field),
                 Name::Traceparent | Name::Tracestate => !new_trace && !self.is_named(field),
                 Name::Forwarded => rewrite.forwarded == Forwarded::Keep && !self.is_named(field),
                 Name::Upgrade => self.upgrade,
@@ -258,10 +264,14 @@ pub(crate) fn is_host(host: &[u8]) -> bool {
 
 fn read_connection(head: &[u8], fields: &Fields) -> Result<Options, Refusal> {
     let mut options = Options::default();
+    let mut count = 0;
     for field in fields.iter().filter(|field| field.name == Name::Connection) {
         for option in members(field.value_in(head)) {
             let is = |name: &str| option.eq_ignore_ascii_case(name.as_bytes());
-            if !is_token(option) {
+            count += 1;
+            if count > OPTIONS_MAX {
+                return Err(Refusal::bad("its Connection field has too many options"));
+            } else if !is_token(option) {
                 return Err(Refusal::bad("an option of its Connection field is not a token"));
             } else if is("close") {
                 options.close = true;

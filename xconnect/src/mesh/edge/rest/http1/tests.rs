@@ -10,6 +10,7 @@ const REWRITE: Rewrite<'static> = Rewrite {
     identity: b"X-PV-Client: web\r\nX-PV-Role: reader\r\n",
     forwarded: Forwarded::Drop,
     tracing: Tracing::Pass,
+    ruled: true,
 };
 
 /// The head that the provider gets.
@@ -59,6 +60,9 @@ fn nobody_else_says_who_the_consumer_is() {
         "X-PV: a",
         "X-PV-Role: a\r\nX-PV-Role: b",
         "Connection: X-PV-Role\r\nX-PV-Role: b",
+        "Proxy: http://a",
+        "X-HTTP-Method-Override: DELETE",
+        "X_Original_URL: /admin",
         "Forwarded: for=a",
         "X-Forwarded-For: a",
         "X_Forwarded_For: a",

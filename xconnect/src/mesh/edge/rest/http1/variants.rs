@@ -4,10 +4,10 @@
 //! `X-PV-Role`, and some take any character that is not a letter or a digit for `_`. What would become one of
 //! these fields there must not get by as something else here.
 
-use super::names::Name;
+use super::names::{Name, OVERRIDES};
 
 /// Fields of which no other spelling goes on.
-const GUARDED: [&str; 16] = [
+const GUARDED: [&str; 17] = [
     "connection",
     "content-length",
     "content-type",
@@ -16,6 +16,7 @@ const GUARDED: [&str; 16] = [
     "host",
     "http2-settings",
     "keep-alive",
+    "proxy",
     "proxy-authorization",
     "proxy-connection",
     "te",
@@ -37,6 +38,9 @@ pub(super) fn classify(name: &[u8]) -> Name {
     }
     if begins("proxy-") {
         return Name::Banned;
+    }
+    if OVERRIDES.iter().any(|known| same(name, known)) {
+        return Name::Override;
     }
     // What is added at the end is taken for a character of the name by some, and for nothing by others.
     let bare = name.iter().rposition(u8::is_ascii_alphanumeric).map_or(name, |last| &name[..=last]);
