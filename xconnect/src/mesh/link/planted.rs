@@ -13,6 +13,7 @@ use super::super::fdstore;
 use super::super::inject::{self, Container, Placed, ProviderSocket, SocketSpec, Watch};
 use super::super::ledger;
 use super::super::limiter::{Limiter, limited};
+use super::super::own::Reach;
 use super::Shared;
 use crate::graph::{Forward, Grant, Identity, Limits, Link, RestOptions, ServiceType, UnixOptions};
 use crate::ids::LinkKey;
@@ -22,6 +23,7 @@ use crate::sys::fs::InodeId;
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Terms {
     kind: ServiceType,
+    reach: Reach,
     grant: Grant,
     limits: Limits,
     unix: UnixOptions,
@@ -31,7 +33,14 @@ struct Terms {
 impl Terms {
     fn of(link: &Link) -> Option<Self> {
         let grant = link.grant.as_ref().ok()?.clone();
-        Some(Self { kind: link.kind, grant, limits: link.limits, unix: link.unix, rest: link.rest })
+        Some(Self {
+            kind: link.kind,
+            reach: Reach::of(link),
+            grant,
+            limits: link.limits,
+            unix: link.unix,
+            rest: link.rest,
+        })
     }
 }
 
@@ -183,6 +192,7 @@ fn spec_of(
             let spec = rest::EdgeSpec {
                 key: link.key.clone(),
                 provider: link.provider.name.clone(),
+                reach: Reach::of(link),
                 listener,
                 grant: grant.clone(),
                 limits: link.limits,
