@@ -1,8 +1,5 @@
 //! The system calls that no safe wrapper offers: unshare(2), `SO_PEERGROUPS` and `SIOCOUTQ` (unix(7)), and bpf(2).
-#![expect(
-    unsafe_code,
-    reason = "unshare(2), getsockopt(SO_PEERGROUPS), ioctl(SIOCOUTQ) and bpf(2) have no safe wrapper"
-)]
+#![expect(unsafe_code, reason = "unshare(2), getsockopt(SO_PEERGROUPS), ioctl(SIOCOUTQ) and bpf(2) have no safe wrapper")]
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};

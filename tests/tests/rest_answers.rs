@@ -7,10 +7,7 @@ use xconnect_tests::{Sandbox, run};
 /// Answers that are refused, each with what is wrong with it.
 const BAD: [(&str, &str); 34] = [
     ("both framings", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
-    (
-        "both framings, the other order",
-        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
-    ),
+    ("both framings, the other order", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n"),
     ("two lengths", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!"),
     ("two equal lengths", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello"),
     ("a list of lengths", "HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\n\r\nhello"),
@@ -20,10 +17,7 @@ const BAD: [(&str, &str); 34] = [
     ("a length beyond numbers", "HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\nhello"),
     ("gzip", "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"),
     ("identity", "HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\nhello"),
-    (
-        "chunked twice",
-        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    ),
+    ("chunked twice", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
     ("chunked in HTTP/1.0", "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
     ("LF alone", "HTTP/1.1 200 OK\nContent-Length: 5\n\nhello"),
     ("LF alone within the head", "HTTP/1.1 200 OK\r\nX-A: b\nContent-Length: 5\r\n\r\nhello"),
@@ -44,10 +38,7 @@ const BAD: [(&str, &str); 34] = [
     ("no head at all", "hello\r\n\r\n"),
     ("a greeting", "220 mail.example ESMTP\r\n\r\n"),
     ("a control character in the reason", "HTTP/1.1 200 O\x07K\r\nContent-Length: 5\r\n\r\nhello"),
-    (
-        "101 that nobody asked for",
-        "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nhello",
-    ),
+    ("101 that nobody asked for", "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nhello"),
     ("half a head", "HTTP/1.1 200 OK\r\nContent-Le"),
 ];
 
@@ -68,8 +59,7 @@ fn an_answer_that_is_none_becomes_502() {
                 continue;
             }
             assert!(got.json()["error"].is_string(), "{name}: {got:?}");
-            rest.provider
-                .wait("the end of the connection", |records| records.0.iter().all(|record| record.ended));
+            rest.provider.wait("the end of the connection", |records| records.0.iter().all(|record| record.ended));
         }
         assert!(failed.is_empty(), "{failed:#?}");
         rest.connect().get("/fine");
@@ -123,8 +113,7 @@ fn broken(sandbox: &Sandbox, steps: Vec<Step>) -> (Answer, Result<(), Trouble>) 
 #[test]
 fn an_answer_by_length_that_ends_early_is_seen_to_be_cut() {
     run(|sandbox| {
-        let steps =
-            [answer("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello"), vec![Step::Close]].concat();
+        let steps = [answer("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello"), vec![Step::Close]].concat();
         let (got, ended) = broken(sandbox, steps);
         assert_eq!((got.status, got.body.as_str(), ended), (200, "hello", Err(Trouble::Cut)));
     });
@@ -146,16 +135,8 @@ fn an_answer_by_chunks_that_ends_early_is_seen_to_be_cut() {
 fn a_broken_chunk_of_an_answer_cuts_it() {
     run(|sandbox| {
         let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n";
-        let broken_parts = [
-            "zz\r\n",
-            "-1\r\n",
-            "5 \r\n",
-            "5\nhello\n",
-            "3\r\nhello\r\n",
-            "ffffffffffffffff\r\n",
-            "0\r\nX : y\r\n\r\n",
-            "0\r\nX: \0\r\n\r\n",
-        ];
+        let broken_parts =
+            ["zz\r\n", "-1\r\n", "5 \r\n", "5\nhello\n", "3\r\nhello\r\n", "ffffffffffffffff\r\n", "0\r\nX : y\r\n\r\n", "0\r\nX: \0\r\n\r\n"];
         for part in broken_parts {
             let steps = [answer(format!("{head}{part}")), vec![Step::Hang]].concat();
             let (got, ended) = broken(sandbox, steps);

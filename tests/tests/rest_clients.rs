@@ -18,10 +18,7 @@ fn serve(rest: &mut Rest, python: &str, name: &str, text: &str) {
     let script = script(&rest.house, name, text);
     rest.house.start_program(&[python, &script, rest.link.socket()], "/tmp/server.log");
     eventually("the script listens", || {
-        ensure(
-            rest.house.exists(rest.link.socket()),
-            format_args!("{:?}", rest.house.read("/tmp/server.log")),
-        )
+        ensure(rest.house.exists(rest.link.socket()), format_args!("{:?}", rest.house.read("/tmp/server.log")))
     });
 }
 
@@ -37,8 +34,7 @@ fn curl_gets_posts_and_uploads() {
     run(|sandbox| {
         let Some(_) = find("curl") else { return };
         let rest = start(sandbox);
-        let report =
-            curl(&rest, &["-H", "X-PV-Client: evil", "-H", "X_PV_Role: admin", "http://api/get?x=y"], "");
+        let report = curl(&rest, &["-H", "X-PV-Client: evil", "-H", "X_PV_Role: admin", "http://api/get?x=y"], "");
         rest.assert_reported(&report);
         assert_eq!(report["line"], "GET /get?x=y HTTP/1.1");
 
@@ -71,15 +67,7 @@ fn curl_uses_one_connection_for_several_requests_and_http_1_0_for_one() {
     run(|sandbox| {
         let Some(curl) = find("curl") else { return };
         let rest = start(sandbox);
-        let several = [
-            &curl,
-            "-s",
-            "--unix-socket",
-            rest.link.target(),
-            "http://api/1",
-            "http://api/2",
-            "http://api/3",
-        ];
+        let several = [&curl, "-s", "--unix-socket", rest.link.target(), "http://api/1", "http://api/2", "http://api/3"];
         let out = printed(&rest.consumer, &several, "");
         assert_eq!(out.matches("\"x-pv-client\":\"consumer\"").count(), 3, "{out}");
         assert_eq!(rest.counter("/connections/total"), 1);
@@ -102,8 +90,7 @@ fn curl_sees_a_denial_and_a_missing_provider() {
         });
         let ask = |rest: &Rest, path: &str| {
             let url = format!("http://api{path}");
-            let arguments =
-                ["-s", "--path-as-is", "-w", "\n%{http_code}", "--unix-socket", rest.link.target(), &url];
+            let arguments = ["-s", "--path-as-is", "-w", "\n%{http_code}", "--unix-socket", rest.link.target(), &url];
             let program = [&[curl.as_str()], &arguments[..]].concat();
             let out = printed(&rest.consumer, &program, "");
             let (body, status) = out.rsplit_once('\n').unwrap();
@@ -142,10 +129,7 @@ fn pythons_client_reaches_pythons_server() {
                 .collect();
             let wanted = [("x-pv-client", "consumer"), ("x-pv-role", "operator")];
             assert_eq!(of_us.len(), 2, "{answer}");
-            assert!(
-                wanted.iter().all(|(n, v)| of_us.iter().any(|(name, value)| name == n && *value == v)),
-                "{answer}"
-            );
+            assert!(wanted.iter().all(|(n, v)| of_us.iter().any(|(name, value)| name == n && *value == v)), "{answer}");
         }
         assert_eq!(answers[1]["body"]["length"], 100_000);
         // The numbers from 0 to 49, one after the other.
@@ -165,8 +149,7 @@ fn pythons_client_reads_what_the_harness_answers_and_curl_what_python_does() {
         }
         serve(&mut rest, &python, "server.py", include_str!("../data/guests/server.py"));
         assert_eq!(curl(&rest, &["http://api/chunks"], "")["line"], "GET /chunks HTTP/1.1");
-        let upload =
-            curl(&rest, &["-H", "Transfer-Encoding: chunked", "-T", "-", "http://api/chunks"], "hello");
+        let upload = curl(&rest, &["-H", "Transfer-Encoding: chunked", "-T", "-", "http://api/chunks"], "hello");
         assert_eq!(upload["length"], 5);
     });
 }
@@ -180,12 +163,7 @@ fn nodes_websocket_reaches_pythons() {
         let script = script(&rest.consumer, "websocket.js", include_str!("../data/guests/websocket.js"));
         let got = json(&rest.consumer, &[&node, &script, rest.link.target()], "");
         assert_eq!(got["accepted"], true, "{got}");
-        let wanted = serde_json::json!([
-            [1, 8, "consumer"],
-            [1, 5, "hello"],
-            [2, 60000, "x".repeat(20)],
-            [1, 3, "bye"]
-        ]);
+        let wanted = serde_json::json!([[1, 8, "consumer"], [1, 5, "hello"], [2, 60000, "x".repeat(20)], [1, 3, "bye"]]);
         assert_eq!(got["messages"], wanted);
         rest.mesh.wait_counter(&rest.link, "/http/upgrades", 1);
     });

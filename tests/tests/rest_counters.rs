@@ -21,15 +21,11 @@ fn wait(rest: &Rest, wanted: &[(&str, u64)]) {
 #[test]
 fn requests_are_counted_by_method_and_by_end() {
     run(|sandbox| {
-        let rest =
-            Rest::start_with(sandbox, |link| link.rest("allow", serde_json::json!([{"path": "/api"}])));
+        let rest = Rest::start_with(sandbox, |link| link.rest("allow", serde_json::json!([{"path": "/api"}])));
         rest.provider.on("/api/404", fixed("404 Not Found", "", "x"));
         rest.provider.on("/api/302", fixed("302 Found", "Location: /\r\n", "x"));
         rest.provider.on("/api/500", fixed("500 Oh", "", "x"));
-        rest.provider.on(
-            "/api/cut",
-            [answer("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx"), vec![Step::Close]].concat(),
-        );
+        rest.provider.on("/api/cut", [answer("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx"), vec![Step::Close]].concat());
         let mut client = rest.connect();
         for (method, path) in [
             ("GET", "/api"),

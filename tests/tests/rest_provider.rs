@@ -55,11 +55,9 @@ fn a_request_that_may_have_been_carried_out_is_not_repeated() {
     run(|sandbox| {
         let rest = Rest::start(sandbox);
         rest.provider.on("/die", vec![Step::Body, Step::Close]);
-        for (method, fields, body) in [
-            ("POST", "Content-Length: 5\r\n", "hello"),
-            ("POST", "", ""),
-            ("PATCH", "Content-Length: 0\r\n", ""),
-        ] {
+        for (method, fields, body) in
+            [("POST", "Content-Length: 5\r\n", "hello"), ("POST", "", ""), ("PATCH", "Content-Length: 0\r\n", "")]
+        {
             let before = rest.provider.records().requests().filter(|seen| seen.path() == "/die").count();
             let mut client = rest.connect();
             client.get("/warm");
@@ -85,17 +83,9 @@ fn a_post_on_a_stale_connection_reaches_the_provider_at_most_once() {
             client.ask("POST", &format!("/post{number}"), "Content-Length: 5\r\n");
             client.send("hello");
             let answer = client.answer();
-            let count = rest
-                .provider
-                .records()
-                .requests()
-                .filter(|seen| seen.path() == format!("/post{number}"))
-                .count();
-            assert!(
-                matches!((answer.status, count), (200, 1) | (503, 0)),
-                "{} and {count} times",
-                answer.status
-            );
+            let count =
+                rest.provider.records().requests().filter(|seen| seen.path() == format!("/post{number}")).count();
+            assert!(matches!((answer.status, count), (200, 1) | (503, 0)), "{} and {count} times", answer.status);
         }
     });
 }

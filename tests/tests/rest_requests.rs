@@ -16,8 +16,7 @@ fn every_request_of_a_connection_carries_the_identity() {
         }
         let seen = rest.provider.records();
         assert_eq!(seen.0.len(), 1, "one connection is enough");
-        let ids: std::collections::BTreeSet<_> =
-            seen.requests().map(|seen| rest.assert_identity(seen)).collect();
+        let ids: std::collections::BTreeSet<_> = seen.requests().map(|seen| rest.assert_identity(seen)).collect();
         assert_eq!(ids.len(), 1, "the id of a link stays: {ids:?}");
     });
 }
@@ -27,9 +26,7 @@ fn links_have_ids_and_names_of_their_own() {
     run(|sandbox| {
         let rest = Rest::start(sandbox);
         let other = xconnect_tests::Container::start(sandbox);
-        let link = Rest::link("api", "other", &other, &rest.house)
-            .with("role", "guest")
-            .with("socket", "/srv/2.sock");
+        let link = Rest::link("api", "other", &other, &rest.house).with("role", "guest").with("socket", "/srv/2.sock");
         let provider = Provider::start(&rest.house.listen(link.socket()), Plan::new());
         rest.mesh.apply(&[rest.link.clone(), link.clone()]);
         rest.mesh.wait(&link, "up");
@@ -60,10 +57,7 @@ fn pipelined_requests_are_answered_in_their_order() {
         client.send(all);
         for number in 0..COUNT {
             let report = client.answer().json();
-            assert_eq!(
-                (&report["nonce"], &report["length"]),
-                (&number.to_string().into(), &(number * 7).into())
-            );
+            assert_eq!((&report["nonce"], &report["length"]), (&number.to_string().into(), &(number * 7).into()));
             rest.assert_reported(&report);
         }
         client.shutdown();
@@ -102,10 +96,7 @@ fn http_1_0_closes_after_the_answer_unless_asked_to_stay() {
         for number in 0..3 {
             client.send(format!("GET /{number} HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n"));
             let answer = client.answer();
-            assert!(
-                answer.head.all("connection").any(|value| value.eq_ignore_ascii_case("keep-alive")),
-                "{answer:?}"
-            );
+            assert!(answer.head.all("connection").any(|value| value.eq_ignore_ascii_case("keep-alive")), "{answer:?}");
             rest.assert_reported(&answer.json());
         }
         client.send("GET /last HTTP/1.0\r\n\r\n");
@@ -137,8 +128,7 @@ fn head_204_and_304_have_no_body_and_the_connection_goes_on() {
         rest.provider.on("/head", answer("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"));
         rest.provider.on("/head-chunked", answer("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"));
         rest.provider.on("/204", answer("HTTP/1.1 204 No Content\r\nX-A: b\r\n\r\n"));
-        rest.provider
-            .on("/304", answer("HTTP/1.1 304 Not Modified\r\nContent-Length: 1000\r\nETag: \"x\"\r\n\r\n"));
+        rest.provider.on("/304", answer("HTTP/1.1 304 Not Modified\r\nContent-Length: 1000\r\nETag: \"x\"\r\n\r\n"));
         let mut client = rest.connect();
         for _ in 0..2 {
             let head = client.call("HEAD", "/head", "");
@@ -146,9 +136,7 @@ fn head_204_and_304_have_no_body_and_the_connection_goes_on() {
             assert_eq!(client.call("HEAD", "/head-chunked", "").status, 200);
             let none = client.call("GET", "/204", "");
             assert_eq!((none.status, none.head.get("x-a")), (204, Some("b")));
-            assert!(
-                none.head.get("content-length").is_none() && none.head.get("transfer-encoding").is_none()
-            );
+            assert!(none.head.get("content-length").is_none() && none.head.get("transfer-encoding").is_none());
             let same = client.call("GET", "/304", "");
             assert_eq!((same.status, same.head.get("etag")), (304, Some("\"x\"")));
             client.get("/");
@@ -247,8 +235,7 @@ fn expect_100_continue_is_the_providers_to_answer() {
         assert!(rest.provider.records().only("/yes").head.get("expect").is_some());
 
         // A provider that does not want the body says so at once.
-        rest.provider
-            .on("/no", vec![Step::Send("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno".into())]);
+        rest.provider.on("/no", vec![Step::Send("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno".into())]);
         client.ask("POST", "/no", "Expect: 100-continue\r\nContent-Length: 5\r\n");
         let answer = client.answer();
         assert_eq!((answer.status, answer.body.as_str(), answer.interim.len()), (403, "no", 0));
@@ -276,8 +263,7 @@ fn interim_answers_pass_to_http_1_1_alone() {
 fn an_answer_that_comes_before_the_body_passes_at_once() {
     run(|sandbox| {
         let rest = Rest::start(sandbox);
-        rest.provider
-            .on("/early", vec![Step::Send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nearly".into())]);
+        rest.provider.on("/early", vec![Step::Send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nearly".into())]);
         let mut client = rest.connect();
         client.ask("POST", "/early", "Content-Length: 10\r\n");
         client.send("12345");
@@ -305,10 +291,7 @@ fn hop_by_hop_fields_of_answers_do_not_pass() {
         for name in ["x-private", "keep-alive"] {
             assert!(answer.head.all(name).next().is_none(), "{name}: {answer:?}");
         }
-        assert!(
-            !answer.head.all("connection").any(|value| value.to_lowercase().contains("private")),
-            "{answer:?}"
-        );
+        assert!(!answer.head.all("connection").any(|value| value.to_lowercase().contains("private")), "{answer:?}");
         assert_eq!(answer.head.get("x-public"), Some("z"));
         assert_eq!(answer.head.all("set-cookie").collect::<Vec<_>>(), ["a=b", "c=d"]);
     });

@@ -31,8 +31,7 @@ impl Stage {
             let service = format!("api{}", links.len());
             links.entry(options(case)).or_insert_with(|| {
                 let link = Rest::link(&service, "consumer", &consumer, &house);
-                let link =
-                    case.options.iter().fold(link, |link, (name, value)| link.rest(name, value.clone()));
+                let link = case.options.iter().fold(link, |link, (name, value)| link.rest(name, value.clone()));
                 let provider = Provider::start(&house.listen(link.socket()), Plan::new());
                 (link, provider)
             });
@@ -75,12 +74,7 @@ fn all_cases(pace: Pace) {
             let wrong = stage.play(case, pace);
             if !wrong.is_empty() {
                 failed += 1;
-                println!(
-                    "FAIL {:60} {}\n     sent: {}",
-                    case.name,
-                    wrong.join("\n     "),
-                    shown(&case.bytes())
-                );
+                println!("FAIL {:60} {}\n     sent: {}", case.name, wrong.join("\n     "), shown(&case.bytes()));
             }
             if failed > 40 {
                 println!("… and no more are tried");
@@ -118,10 +112,7 @@ fn what_a_refused_request_left_on_the_way_is_no_ones() {
                  0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
             ));
             let mut good = rest.connect();
-            assert_eq!(
-                good.get(&format!("/good{number}")).json()["line"],
-                format!("GET /good{number} HTTP/1.1")
-            );
+            assert_eq!(good.get(&format!("/good{number}")).json()["line"], format!("GET /good{number} HTTP/1.1"));
             assert_eq!(bad.answer().status, 400);
             bad.ends();
         }

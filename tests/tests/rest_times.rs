@@ -131,8 +131,7 @@ fn a_connection_without_a_request_is_not_a_late_head() {
 fn a_body_that_stands_still_gives_408() {
     run(|sandbox| {
         let rest = with(sandbox, "body_timeout", 1.0);
-        for framing in ["Content-Length: 10\r\n\r\nhello", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"]
-        {
+        for framing in ["Content-Length: 10\r\n\r\nhello", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"] {
             let mut client = rest.connect();
             client.send(format!("POST / HTTP/1.1\r\nHost: a\r\n{framing}"));
             let late = client.answer();

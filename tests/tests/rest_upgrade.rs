@@ -3,8 +3,7 @@
 use xconnect_tests::rest::{Client, Rest, Step};
 use xconnect_tests::{Sandbox, payload, run};
 
-const SWITCH: &str =
-    "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: tunnel\r\nX-A: b\r\n\r\n";
+const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: tunnel\r\nX-A: b\r\n\r\n";
 const ASK: &str = "Connection: upgrade\r\nUpgrade: tunnel\r\n";
 
 fn start(sandbox: &Sandbox) -> Rest {

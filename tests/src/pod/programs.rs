@@ -46,7 +46,11 @@ pub fn run(program: &[String], input: &str) -> io::Result<Ran> {
 /// Where it cannot be started.
 pub fn start(program: &[String], log: &Path) -> io::Result<()> {
     let log = File::create(log)?;
-    let mut child = command(program)?.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
+    let mut child = command(program)?
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .spawn()?;
     std::thread::spawn(move || child.wait());
     Ok(())
 }

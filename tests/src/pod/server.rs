@@ -6,8 +6,8 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::protocol::{Reply, Request, SERVER_TIMEOUT, receive, send};
 use super::{files, programs};
+use super::protocol::{Reply, Request, SERVER_TIMEOUT, receive, send};
 use crate::socket::{Kind, Listener, Socket};
 use crate::wait::{DEADLINE, patient};
 

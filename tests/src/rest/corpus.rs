@@ -221,8 +221,7 @@ pub fn all() -> Vec<Case> {
 #[must_use]
 pub fn shown(bytes: &[u8]) -> String {
     const MOST: usize = 400;
-    let text: String =
-        bytes.iter().take(MOST).flat_map(|b| std::ascii::escape_default(*b)).map(char::from).collect();
+    let text: String = bytes.iter().take(MOST).flat_map(|b| std::ascii::escape_default(*b)).map(char::from).collect();
     if bytes.len() > MOST { format!("{text}… ({} bytes)", bytes.len()) } else { text }
 }
 

@@ -49,9 +49,7 @@ fn refusal(answer: &Answer) -> Result<(), String> {
 }
 
 fn requests(case: &Case, records: &Records, client: &str, role: &str, wrong: &mut Vec<String>) {
-    wrong.extend(
-        records.wrong().into_iter().filter(|_| !case.cut).map(|why| format!("the provider got {why}")),
-    );
+    wrong.extend(records.wrong().into_iter().filter(|_| !case.cut).map(|why| format!("the provider got {why}")));
     let seen: Vec<_> = records.requests().filter(|seen| seen.complete || !case.cut).collect();
     let raw = |records: &Records| {
         let raw: Vec<_> = records.0.iter().map(|record| shown(&to_bytes(&record.raw))).collect();

@@ -112,8 +112,7 @@ impl Provider {
     #[track_caller]
     #[must_use]
     pub fn start(listener: &Listener, plan: Plan) -> Self {
-        let shared =
-            Arc::new(Shared { state: Mutex::new(State { plan, ..State::default() }), ..Shared::default() });
+        let shared = Arc::new(Shared { state: Mutex::new(State { plan, ..State::default() }), ..Shared::default() });
         let dup = || listener.as_fd().try_clone_to_owned().or_fail("dup");
         let (ours, theirs) = (dup(), dup());
         sockopt::set_socket_timeout(&theirs, Timeout::Recv, None).or_fail("no accept timeout");

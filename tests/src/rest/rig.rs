@@ -101,8 +101,7 @@ impl Rest {
     /// gives the link's id.
     #[track_caller]
     pub fn assert_identity(&self, seen: &Seen) -> String {
-        identity_of(seen, self.link.text("consumer"), self.link.text("role"))
-            .or_fail(format_args!("{seen:#?}"))
+        identity_of(seen, self.link.text("consumer"), self.link.text("role")).or_fail(format_args!("{seen:#?}"))
     }
 
     /// The same for what [`super::Step::Report`] told.
@@ -124,9 +123,7 @@ impl Rest {
 pub fn identity_of(seen: &Seen, client: &str, role: &str) -> Result<String, String> {
     let of_us = |fields: &[(String, String)]| -> Vec<(String, String)> {
         let normal = |name: &str| -> String {
-            name.chars()
-                .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
-                .collect()
+            name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect()
         };
         let fields = fields.iter().map(|(name, value)| (normal(name), value.clone()));
         fields.filter(|(name, _)| name.starts_with("x-pv-")).collect()
