@@ -10,6 +10,12 @@ pub enum ApiError {
     /// The caller is no manager.
     #[error("Request not sent from mgmt platform")]
     NotManagement,
+    /// On the socket for links: the peer is not pv-xconnect, or the container is not there; which.
+    #[error("Request not sent over a link")]
+    NotOverLink(String),
+    /// On the socket for links: the request does not say whose it is; the field.
+    #[error("Request does not name its link")]
+    UnnamedLink(String),
     /// Containers of restart policy `system` belong to the revision, not to the operator.
     #[error("Container has restart_policy 'system' and cannot be controlled via API")]
     SystemContainer,
@@ -83,7 +89,7 @@ impl ApiError {
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::NotManagement | Self::SystemContainer => StatusCode::FORBIDDEN,
+            Self::NotManagement | Self::NotOverLink(_) | Self::SystemContainer => StatusCode::FORBIDDEN,
             Self::ContainerNotFound | Self::DaemonNotFound | Self::UnknownEndpoint => StatusCode::NOT_FOUND,
             Self::MissingContainerName
             | Self::MissingDaemonName
@@ -95,6 +101,7 @@ impl ApiError {
             | Self::CannotRestart
             | Self::MethodNotSupported
             | Self::InvalidQuery(_)
+            | Self::UnnamedLink(_)
             | Self::BadSignal(_) => StatusCode::BAD_REQUEST,
             Self::UnexpectedSignal | Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -112,6 +119,8 @@ impl ApiError {
             Self::InvalidJson(place)
             | Self::InvalidAction(place)
             | Self::InvalidQuery(place)
+            | Self::NotOverLink(place)
+            | Self::UnnamedLink(place)
             | Self::BadSignal(place) => Some(place.clone()),
             _ => None,
         };
@@ -163,6 +172,8 @@ mod tests {
             ),
             (ApiError::CannotRestart, 400, "Container state does not allow restart"),
             (ApiError::MethodNotSupported, 400, "Method not supported for this endpoint"),
+            (ApiError::NotOverLink(String::new()), 403, "Request not sent over a link"),
+            (ApiError::UnnamedLink(String::new()), 400, "Request does not name its link"),
             (ApiError::UnexpectedSignal, 500, "Signal not expected from this platform"),
             (ApiError::BodyTooLarge(1024), 413, "Body is larger than 1024 bytes"),
         ];

@@ -168,7 +168,7 @@ pub enum AuditEvent {
 /// Who changed the state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Author {
-    /// How the change came: `state directory` or `control socket`.
+    /// How the change came: `state directory`, `control socket`, or `link` (a container's, to that socket).
     pub via: String,
     /// Owners of the changed files, or the caller's user.
     pub uids: Vec<u32>,

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
+use crate::graph::CONTROL_LINKS;
+
 /// The run directory that an engine has unless the operator names another.
 pub const DEFAULT_RUN_DIR: &str = "/run/pantavisor/pv";
 
@@ -43,6 +45,11 @@ impl Config {
     #[must_use]
     pub fn control_socket(&self) -> PathBuf {
         self.run_dir.join("pv-ctrl")
+    }
+
+    /// The control socket for links of containers, which pv-xconnect alone may connect to.
+    pub(super) fn links_socket(&self) -> PathBuf {
+        self.run_dir.join(CONTROL_LINKS)
     }
 
     /// The mesh's own socket.

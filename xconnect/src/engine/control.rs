@@ -2,6 +2,7 @@
 
 mod caller;
 mod handler;
+mod links;
 mod merge;
 mod metrics;
 mod route;
@@ -10,5 +11,6 @@ mod views;
 
 pub(super) use caller::{Caller, Callers};
 pub(super) use handler::{Control, Setup};
+pub(super) use links::Links;
 pub(super) use route::Since;
 pub(super) use settings::Settings;

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use super::audit::{AuditError, AuditLog};
 use super::config::Config;
-use super::control::{self, Caller, Callers, Control, Settings};
+use super::control::{self, Caller, Callers, Control, Links, Settings};
 use super::daemon::{self, Daemon};
 use super::fdstore::FdStore;
 use super::follow::Follower;
@@ -24,6 +24,8 @@ use crate::instance::{InstanceLock, LockError};
 
 /// Containers signal through it, whoever they are on the host: who may do what is decided by peer.
 const CONTROL_MODE: u32 = 0o666;
+/// Only pv-xconnect connects to the control socket for links.
+const LINKS_MODE: u32 = 0o600;
 /// How long the first graph waits for containers of a former engine to be taken over.
 const ADOPTION: Duration = Duration::from_secs(10);
 
@@ -112,13 +114,16 @@ pub async fn run(config: Config, asked: Asked) -> Result<(), Error> {
 /// All that has to be bound.
 struct Sockets {
     control: Bound,
+    links: Bound,
     fdstore: FdStore,
 }
 
 impl Sockets {
     fn bind(config: &Config) -> Result<Self, BindError> {
-        let control = Bound::new(&config.control_socket(), rustix::net::SocketType::STREAM, CONTROL_MODE)?;
-        Ok(Self { control, fdstore: FdStore::bind(&config.fdstore())? })
+        let bind = |path: &Path, mode| Bound::new(path, rustix::net::SocketType::STREAM, mode);
+        let control = bind(&config.control_socket(), CONTROL_MODE)?;
+        let links = bind(&config.links_socket(), LINKS_MODE)?;
+        Ok(Self { control, links, fdstore: FdStore::bind(&config.fdstore())? })
     }
 }
 
@@ -214,8 +219,13 @@ impl Engine {
             settings: settings(&self.config),
         }));
         let (stop, stopped) = stop_channel();
-        let serving = server::serve(sockets.control, control, Limits::default(), stopped);
-        self.parts.spawn(async move { part_failed("the control socket", ended(serving.await)) });
+        let links = Arc::new(Links(Arc::clone(&control)));
+        let links = server::serve(sockets.links, links, Limits::default(), stopped.clone());
+        let control = server::serve(sockets.control, control, Limits::default(), stopped);
+        self.parts.spawn(async move {
+            let served = tokio::try_join!(control, links);
+            part_failed("the control socket", ended(served.map(|_| ())))
+        });
         Ok(stop)
     }
 
@@ -264,9 +274,9 @@ fn mesh(config: &Config) -> Option<(Daemon, daemon::Manager)> {
 }
 
 fn host_services(config: &Config) -> HostServices {
-    let socket = config.control_socket();
+    let socket = config.links_socket();
     match InsidePath::new(socket.to_string_lossy()) {
-        Ok(pv_ctrl) => HostServices { pv_ctrl },
+        Ok(pv_ctrl_links) => HostServices { pv_ctrl_links },
         Err(error) => {
             tracing::warn!(socket = %socket.display(), %error, "containers cannot ask for the control socket");
             HostServices::default()
@@ -285,7 +295,7 @@ fn settings(config: &Config) -> Settings {
     }
 }
 
-fn directory(path: &std::path::Path) -> impl FnOnce(io::Error) -> Error {
+fn directory(path: &Path) -> impl FnOnce(io::Error) -> Error {
     let path = path.to_owned();
     move |source| Error::Directory { path, source }
 }

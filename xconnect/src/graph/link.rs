@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::ids::{ContainerName, InsidePath, LinkKey, Role};
-use crate::manifest::{Identity, Limits, RestOptions, RestRule, ServiceType, UnixOptions};
+use crate::manifest::{CONTROL_SERVICE, Identity, Limits, RestOptions, RestRule, ServiceType, UnixOptions};
 
 /// One process of the host's PID namespace, safe against a recycled number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -115,6 +115,17 @@ pub struct Link {
     pub unix: UnixOptions,
     /// Options of rest links (defaults elsewhere).
     pub rest: RestOptions,
+}
+
+impl Link {
+    /// True for a link to the host's control socket.
+    #[must_use]
+    pub fn is_to_control(&self) -> bool {
+        self.kind == ServiceType::Rest
+            && self.provider.presence == Presence::Host
+            && self.provider.name.as_str() == ContainerName::HOST
+            && self.key.service.as_str() == CONTROL_SERVICE
+    }
 }
 
 /// All links of one revision.

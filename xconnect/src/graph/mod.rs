@@ -13,7 +13,7 @@ pub mod wire;
 pub use check::check;
 pub use link::{End, Grant, Graph, Link, Presence, ProcessId, Refusal};
 pub use plan::{Plan, Step, diff};
-pub use resolve::{HostServices, MANAGEMENT_ROLE, resolve, resolve_with};
+pub use resolve::{CONTROL_LINKS, HostServices, MANAGEMENT_ROLE, resolve, resolve_with};
 
 pub use crate::manifest::{
     Forward, Forwarded, Identity, Limits, RestOptions, RestRule, ServiceType, SocketType, Tracing,

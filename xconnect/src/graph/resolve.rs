@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::link::{End, Grant, Graph, Link, Presence, Refusal};
 use crate::ids::{ContainerName, InsidePath, LinkKey, Role, ServiceName};
@@ -13,18 +14,21 @@ use crate::manifest::{
 /// The role that opens the control socket's management part to a container.
 pub const MANAGEMENT_ROLE: &str = "mgmt";
 
+/// The name of the control socket for links, beside the control socket.
+pub const CONTROL_LINKS: &str = "pv-ctrl-links";
+
 /// What the host itself provides.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostServices {
-    /// Where the control socket is, on the host.
-    pub pv_ctrl: InsidePath,
+    /// Where the control socket for links is, on the host.
+    pub pv_ctrl_links: InsidePath,
 }
 
 impl Default for HostServices {
     /// The places in the default run directory.
     fn default() -> Self {
-        const PV_CTRL: &str = "/run/pantavisor/pv/pv-ctrl";
-        Self { pv_ctrl: InsidePath::new(PV_CTRL).expect("invariant: a constant absolute path") }
+        let path = format!("/run/pantavisor/pv/{CONTROL_LINKS}");
+        Self { pv_ctrl_links: InsidePath::new(path).expect("invariant: a constant absolute path") }
     }
 }
 
@@ -135,6 +139,19 @@ impl Options {
     fn of(service: &Service) -> Self {
         Self { limits: service.limits(), unix: service.unix(), rest: service.rest() }
     }
+
+    /// As on the control socket itself: little for those who manage nothing.
+    fn of_control(role: &Role) -> Self {
+        let limits = Limits::default();
+        let limits = match role.as_str() {
+            MANAGEMENT_ROLE => limits,
+            _ => Limits { max_connections: 16, idle_timeout: Some(Duration::from_secs(30)), ..limits },
+        };
+        // A graph that is watched is silent for as long as nothing changes.
+        let rest =
+            RestOptions { response_timeout: Duration::from_secs(24 * 60 * 60), ..RestOptions::default() };
+        Self { limits, rest, ..Self::default() }
+    }
 }
 
 fn link(
@@ -150,7 +167,8 @@ fn link(
             let name = ContainerName::new(ContainerName::HOST).ok()?;
             let end = End { name, presence: Presence::Host };
             let grant = grant_control(consumer, &role);
-            (end, host.pv_ctrl.clone(), role, grant, Options::default())
+            let options = Options::of_control(&role);
+            (end, host.pv_ctrl_links.clone(), role, grant, options)
         }
         Found::Service(provider, service) => {
             let socket = service.socket()?.clone();

@@ -168,7 +168,9 @@ fn the_control_socket_is_the_hosts() {
     let link = run("[]", "");
     assert_eq!((link.provider.name.as_str(), link.provider.presence), (ContainerName::HOST, Presence::Host));
     assert_eq!((link.key.target.as_str(), link.kind), ("/pantavisor/pv-ctrl", ServiceType::Rest));
-    assert_eq!(link.socket.as_str(), "/run/pantavisor/pv/pv-ctrl");
+    assert_eq!(link.socket.as_str(), "/run/pantavisor/pv/pv-ctrl-links");
+    assert!(link.is_to_control());
+    assert_eq!(link.limits.max_connections, 16);
     assert_eq!(link.role, Role::any());
     assert!(link.grant.is_ok());
     assert_eq!(run(r#"["mgmt"]"#, "").role.as_str(), MANAGEMENT_ROLE);
@@ -176,8 +178,8 @@ fn the_control_socket_is_the_hosts() {
     assert!(run("[]", r#","role":"mgmt""#).grant.is_err());
     let revision =
         loaded(&[("web/args.json", r#"{"PV_SERVICES_OPTIONAL":[{"name":"pv-ctrl","provider":"_pv_"}]}"#)]);
-    let host = HostServices { pv_ctrl: InsidePath::new("/tmp/x/pv-ctrl").unwrap() };
-    assert_eq!(only(&resolve_with(&host, &revision, &nowhere)).socket.as_str(), "/tmp/x/pv-ctrl");
+    let host = HostServices { pv_ctrl_links: InsidePath::new("/tmp/x/links").unwrap() };
+    assert_eq!(only(&resolve_with(&host, &revision, &nowhere)).socket.as_str(), "/tmp/x/links");
 }
 
 #[test]

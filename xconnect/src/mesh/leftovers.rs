@@ -40,7 +40,8 @@ impl Leftovers {
 /// whose file system does not answer must hold up nobody else. From the return on, no link can take over
 /// what is not its own; and only sockets of the former mesh are removed, whatever links plant meanwhile.
 pub(super) fn sweep(shared: &Arc<Shared>, graph: &Graph, tasks: &mut JoinSet<()>) {
-    let served: Vec<_> = graph.links.values().filter(|link| link::cannot_serve(link).is_none()).collect();
+    let served: Vec<_> =
+        graph.links.values().filter(|link| link::cannot_serve(&shared.own, link).is_none()).collect();
     let names: HashSet<String> = served.iter().map(|link| link.key.id().to_string()).collect();
     shared.fdstore.drop_unwanted(names);
     let wanted: HashSet<_> = served

@@ -24,7 +24,7 @@ use super::ledger::Ledger;
 use super::leftovers::{self, Leftovers};
 use super::limiter::limited;
 use super::offload::Offload;
-use super::own::OwnSockets;
+use super::own::{OwnSockets, Reach};
 use super::providers::{Provider, Providers, Sight};
 use crate::graph::wire::Status;
 use crate::graph::{Link, ServiceType};
@@ -149,7 +149,7 @@ impl Task {
 
     /// Puts the socket in place that `link` asks for. `Err`: there is nothing to attend to.
     async fn prepare(&mut self, link: &Arc<Link>) -> Result<(Arc<Container>, Arc<Provider>), Turn> {
-        if let Some(reason) = cannot_serve(link) {
+        if let Some(reason) = cannot_serve(&self.shared.own, link) {
             self.pull_out().await;
             self.place.set(Status::Failed, Some(reason));
             return Err(Turn::Idle);
@@ -165,7 +165,7 @@ impl Task {
         if self.planted.as_ref().is_some_and(|planted| !planted.fits(link, &container)) {
             self.pull_out().await;
         }
-        let provider = self.shared.providers.get(link.provider.presence, &link.socket);
+        let provider = self.shared.providers.get(link.provider.presence, &link.socket, Reach::of(link));
         self.provider = Some(Arc::clone(&provider));
         if let Some(turn) = self.put_in(link, &container).await {
             return Err(turn);
@@ -297,12 +297,12 @@ fn show(place: &Place, planted: &mut Planted, sight: &Sight) {
 }
 
 /// Why a link cannot be served at all, if so.
-pub(super) fn cannot_serve(link: &Link) -> Option<String> {
+pub(super) fn cannot_serve(own: &OwnSockets, link: &Link) -> Option<String> {
     if let Err(refusal) = &link.grant {
         return Some(refusal.to_string());
     }
     match link.kind {
-        ServiceType::Unix | ServiceType::Rest => None,
+        ServiceType::Unix | ServiceType::Rest => own.lacks(link),
         other => Some(format!("links of type {} are not served by this build", other.as_str())),
     }
 }

@@ -33,5 +33,5 @@ pub use crate::sys::limits::prepare_process;
 pub use config::{Config, GraphFrom};
 pub use limiter::Limiter;
 pub use offload::KernelOptions;
-pub use own::OwnSockets;
+pub use own::{OwnSockets, Reach};
 pub use run::{Error, run};

@@ -13,7 +13,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use super::containers::Containers;
 use super::inject::{self, Container, ProviderSocket, Watch, Watcher};
-use super::own::{self, OwnSockets};
+use super::own::{Objection, OwnSockets, Reach};
 use crate::graph::Presence;
 use crate::ids::InsidePath;
 
@@ -56,7 +56,7 @@ impl Drop for Provider {
     }
 }
 
-type Key = (Presence, InsidePath);
+type Key = (Presence, InsidePath, Reach);
 
 /// All provider sockets that some link needs.
 pub(super) struct Providers {
@@ -72,10 +72,10 @@ impl Providers {
         Self { containers, watcher, own, known: Mutex::default(), tasks: Mutex::new(JoinSet::new()) }
     }
 
-    /// The socket at `path` of the provider at `presence`.
-    pub(super) fn get(&self, presence: Presence, path: &InsidePath) -> Arc<Provider> {
+    /// The socket at `path` of the provider at `presence`, for links of this reach.
+    pub(super) fn get(&self, presence: Presence, path: &InsidePath, reach: Reach) -> Arc<Provider> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (presence, path.clone());
+        let key = (presence, path.clone(), reach);
         if let Some(provider) = known.get(&key).and_then(Weak::upgrade) {
             return provider;
         }
@@ -87,6 +87,7 @@ impl Providers {
             own: Arc::clone(&self.own),
             presence,
             path: path.clone(),
+            reach,
             sight: tell,
             stale: Arc::clone(&stale),
         };
@@ -118,6 +119,7 @@ struct Lookout {
     own: Arc<OwnSockets>,
     presence: Presence,
     path: InsidePath,
+    reach: Reach,
     sight: watch::Sender<Sight>,
     stale: Arc<Notify>,
 }
@@ -177,8 +179,10 @@ impl Lookout {
     async fn look(&self, container: &Container) {
         match container.find_socket(&self.path).await {
             Ok(found) => {
-                if let Some(own) = self.own.find(&found.inode) {
-                    return self.tell(Sight::Refused(own::refusal(own)));
+                match self.own.objection(&found.inode, self.reach) {
+                    None => {}
+                    Some(Objection::Never(why)) => return self.tell(Sight::Refused(why)),
+                    Some(Objection::NotYet(why)) => return self.missing(why),
                 }
                 self.sight.send_if_modified(|sight| {
                     if matches!(sight, Sight::There(socket) if socket.inode == found.inode) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Bytes;
-use hyper::{Method, StatusCode};
+use hyper::{HeaderMap, Method, StatusCode};
 use serde::Serialize;
 
 use super::error::ApiError;
@@ -83,6 +83,8 @@ pub struct Request {
     pub path: String,
     /// What follows `?`, without it.
     pub query: Option<String>,
+    /// The fields of its head, as they came: whoever connects can write any.
+    pub fields: HeaderMap,
     /// The body, empty when there is none.
     pub body: Bytes,
 }
@@ -156,6 +158,15 @@ pub trait Handler: Send + Sync + 'static {
             0 => Trust::Operator,
             uid => Trust::Guest(format!("uid {uid}")),
         }
+    }
+
+    /// How far one request is trusted, where an operator's connection carries those of others; asked before
+    /// its body is read. A guest's connection ends with its request. By itself: as the connection.
+    ///
+    /// # Errors
+    /// What is answered in place of the request.
+    fn trust_request(&self, _peer: &Peer, _fields: &HeaderMap) -> Result<Trust, ApiError> {
+        Ok(Trust::Operator)
     }
 
     /// Answers one request of `peer`.

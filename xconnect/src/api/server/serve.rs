@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::BodyExt as _;
+use hyper::HeaderMap;
 use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::header::{CONNECTION, CONTENT_TYPE, EXPECT, HeaderValue};
 use hyper::service::service_fn;
@@ -73,8 +74,13 @@ pub async fn serve<H: Handler>(
             },
         };
         let standing = Standing { _permit: permit, guest };
-        let connection = connection(stream, peer, Arc::clone(&handler), limits, stop.clone(), standing);
-        connections.spawn(connection);
+        let served = Served {
+            handler: Arc::clone(&handler),
+            guests: guests.clone(),
+            limits: if standing.guest.is_some() { limits.of_guest() } else { limits },
+            stop: stop.clone(),
+        };
+        connections.spawn(connection(stream, peer, served, standing));
     }
     drop(bound);
     let all_done = async { while connections.join_next().await.is_some() {} };
@@ -90,22 +96,23 @@ struct Standing {
     guest: Option<Place>,
 }
 
-async fn connection<H: Handler>(
-    stream: UnixStream,
-    peer: Peer,
+/// What a connection is served with.
+struct Served<H> {
     handler: Arc<H>,
+    guests: Guests,
+    /// Those of the connection; a request may have narrower ones.
     limits: Limits,
     stop: StopSignal,
-    standing: Standing,
-) {
+}
+
+async fn connection<H: Handler>(stream: UnixStream, peer: Peer, served: Served<H>, standing: Standing) {
     let peer = Arc::new(peer);
-    let (limits, lifetime) = match standing.guest {
-        None => (limits, None),
-        Some(_) => (Limits { max_body: limits.guest.max_body, ..limits }, Some(limits.guest.lifetime)),
-    };
+    let limits = served.limits;
+    let lifetime = standing.guest.as_ref().map(|_| limits.guest.lifetime);
+    let served = Arc::new(served);
     let service = service_fn(|request| {
-        let (peer, handler, stop) = (Arc::clone(&peer), Arc::clone(&handler), stop.clone());
-        async move { Ok::<_, Infallible>(answer(request, peer, &*handler, limits, stop).await) }
+        let (peer, served) = (Arc::clone(&peer), Arc::clone(&served));
+        async move { Ok::<_, Infallible>(answer(request, peer, &served).await) }
     });
     let mut serving = std::pin::pin!(
         hyper::server::conn::http1::Builder::new()
@@ -113,7 +120,7 @@ async fn connection<H: Handler>(
             .header_read_timeout(limits.head_timeout)
             .serve_connection(TokioIo::new(stream), service)
     );
-    let mut signal = stop.clone();
+    let mut signal = served.stop.clone();
     let result = tokio::select! {
         biased;
         () = signal.stopped() => {
@@ -140,11 +147,15 @@ async fn over(lifetime: Option<Duration>) {
 async fn answer<H: Handler>(
     request: hyper::Request<Incoming>,
     peer: Arc<Peer>,
-    handler: &H,
-    limits: Limits,
-    stop: StopSignal,
+    served: &Served<H>,
 ) -> hyper::Response<Body> {
+    let stop = served.stop.clone();
     let (head, body) = request.into_parts();
+    let place = match served.admit(&peer, &head.headers) {
+        Ok(place) => place,
+        Err(error) => return write(Response::error(&error), stop, Then::Close),
+    };
+    let limits = if place.is_some() { served.limits.of_guest() } else { served.limits };
     let waits_for_continue = head.headers.contains_key(EXPECT);
     let body =
         match tokio::time::timeout(limits.body_timeout, collect(body, limits.max_body, waits_for_continue))
@@ -158,9 +169,32 @@ async fn answer<H: Handler>(
         method: head.method,
         path: head.uri.path().to_owned(),
         query: head.uri.query().map(str::to_owned),
+        fields: head.headers,
         body,
     };
-    write(handler.handle(peer, request).await, stop, Then::KeepAlive)
+    let then = if place.is_some() { Then::Close } else { Then::KeepAlive };
+    write(served.handler.handle(peer, request).await, stop, then)
+}
+
+impl<H: Handler> Served<H> {
+    /// A place for a guest's request.
+    fn admit(&self, peer: &Peer, fields: &HeaderMap) -> Result<Option<Place>, ApiError> {
+        match self.handler.trust_request(peer, fields)? {
+            Trust::Operator => Ok(None),
+            Trust::Guest(name) => {
+                let full =
+                    || ApiError::Unavailable(format!("Too many requests of {name} are under way: ask again"));
+                self.guests.enter(name.clone()).map(Some).ok_or_else(full)
+            }
+        }
+    }
+}
+
+impl Limits {
+    /// The same, narrowed to what a guest may have.
+    fn of_guest(self) -> Self {
+        Self { max_body: self.guest.max_body, ..self }
+    }
 }
 
 #[derive(Clone, Copy)]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::api::server::{NamespaceId, Peer};
 use crate::engine::hub::Hub;
 use crate::graph::MANAGEMENT_ROLE;
-use crate::ids::ContainerName;
+use crate::ids::{ContainerName, Role};
 use crate::instance;
 
 /// Who asks.
@@ -20,8 +20,20 @@ pub(in crate::engine) enum Caller {
     Mesh,
     /// A process in a container.
     Container(ContainerName),
+    /// A container whose request came over its link to the control socket, and the link's role.
+    Link(ContainerName, Role),
     /// Anybody else: why it is nobody.
     Stranger(&'static str),
+}
+
+impl Caller {
+    /// The container that asks, if one does.
+    pub(in crate::engine) fn container(&self) -> Option<&ContainerName> {
+        match self {
+            Self::Container(name) | Self::Link(name, _) => Some(name),
+            Self::Host | Self::Mesh | Self::Stranger(_) => None,
+        }
+    }
 }
 
 /// Tells callers apart.
@@ -65,14 +77,23 @@ impl Callers {
         instance::find_holder(&self.mesh_lock).is_ok_and(|holder| holder.is_some_and(|it| it.pid == pid))
     }
 
+    fn has_role_mgmt(&self, name: &ContainerName) -> bool {
+        let manifests = self.hub.manifests();
+        manifests.containers().get(name).is_some_and(|container| container.has_role(MANAGEMENT_ROLE))
+    }
+
+    /// True if a container of this name is in the revision in force.
+    pub(in crate::engine) fn knows(&self, name: &ContainerName) -> bool {
+        self.hub.manifests().containers().contains_key(name)
+    }
+
     /// True for those who may do everything.
     pub(in crate::engine) fn is_manager(&self, caller: &Caller) -> bool {
         match caller {
             Caller::Host => true,
-            Caller::Container(name) => {
-                let manifests = self.hub.manifests();
-                manifests.containers().get(name).is_some_and(|container| container.has_role(MANAGEMENT_ROLE))
-            }
+            Caller::Container(name) => self.has_role_mgmt(name),
+            // The link's role alone would do: the graph gives it to no other. Who says so is the mesh.
+            Caller::Link(name, role) => role.as_str() == MANAGEMENT_ROLE && self.has_role_mgmt(name),
             Caller::Mesh | Caller::Stranger(_) => false,
         }
     }

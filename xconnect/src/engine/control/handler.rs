@@ -30,7 +30,7 @@ pub(in crate::engine) struct Setup {
     pub(in crate::engine) settings: Settings,
 }
 
-/// The handler of the control socket.
+/// The handler of the control socket; that of the socket for links asks it too.
 pub(in crate::engine) struct Control {
     hub: Arc<Hub>,
     callers: Arc<Callers>,
@@ -51,9 +51,18 @@ impl Control {
         }
     }
 
-    async fn answer(&self, peer: &Arc<Peer>, request: Request) -> Result<Response, ApiError> {
+    pub(super) fn callers(&self) -> &Callers {
+        &self.callers
+    }
+
+    /// Answers a request of this caller, which came over a connection of `peer`.
+    pub(super) async fn answer(
+        &self,
+        peer: &Arc<Peer>,
+        caller: Caller,
+        request: Request,
+    ) -> Result<Response, ApiError> {
         let route = Route::of(&request.method, &request.path)?;
-        let caller = self.callers.of(peer);
         let may = match route.access() {
             Access::AnyContainer => true,
             Access::Graph => caller == Caller::Mesh || self.callers.is_manager(&caller),
@@ -107,8 +116,8 @@ impl Control {
             }
             Action::ListGroups => Response::json(&views::groups(&supervisor.groups())),
             Action::Ready => {
-                let Caller::Container(name) = caller else { return Err(ApiError::UnexpectedSignal) };
-                supervisor.signal_ready(&name).map_err(|_| ApiError::UnexpectedSignal)?;
+                let name = caller.container().ok_or(ApiError::UnexpectedSignal)?;
+                supervisor.signal_ready(name).map_err(|_| ApiError::UnexpectedSignal)?;
                 Response::empty()
             }
             Action::BuildInfo => Response::text("text/plain; charset=utf-8", super::settings::build_info()),
@@ -150,11 +159,14 @@ fn no_revision() -> ApiError {
 }
 
 fn author(caller: &Caller, peer: &Peer) -> Author {
-    let container = match caller {
-        Caller::Container(name) => Some(name.to_string()),
-        Caller::Host | Caller::Mesh | Caller::Stranger(_) => None,
-    };
-    Author { via: "control socket".to_owned(), uids: vec![peer.uid()], container, pid: peer.pid() }
+    let container = caller.container().map(ToString::to_string);
+    match caller {
+        // The peer is the mesh, and which process of the container asks is not known.
+        Caller::Link(..) => Author { via: "link".to_owned(), uids: Vec::new(), container, pid: None },
+        Caller::Host | Caller::Mesh | Caller::Container(_) | Caller::Stranger(_) => {
+            Author { via: "control socket".to_owned(), uids: vec![peer.uid()], container, pid: peer.pid() }
+        }
+    }
 }
 
 impl Handler for Control {
@@ -162,13 +174,13 @@ impl Handler for Control {
         match self.callers.of(peer) {
             Caller::Mesh => Trust::Operator,
             caller if self.callers.is_manager(&caller) => Trust::Operator,
-            Caller::Container(name) => Trust::Guest(name.to_string()),
+            Caller::Container(name) | Caller::Link(name, _) => Trust::Guest(name.to_string()),
             Caller::Host | Caller::Stranger(_) => Trust::Guest(format!("uid {}", peer.uid())),
         }
     }
 
     async fn handle(&self, peer: Arc<Peer>, request: Request) -> Response {
-        match self.answer(&peer, request).await {
+        match self.answer(&peer, self.callers.of(&peer), request).await {
             Ok(response) => response,
             Err(error) => Response::error(&error),
         }

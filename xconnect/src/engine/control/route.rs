@@ -242,7 +242,7 @@ fn parameter(query: Option<&str>, known: &str) -> Result<Option<String>, ApiErro
     Ok(found)
 }
 
-fn percent_decode(text: &str) -> Option<String> {
+pub(super) fn percent_decode(text: &str) -> Option<String> {
     let bytes = text.as_bytes();
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut at = 0;

@@ -13,6 +13,7 @@ use super::super::fdstore;
 use super::super::inject::{self, Container, Placed, ProviderSocket, SocketSpec, Watch};
 use super::super::ledger;
 use super::super::limiter::{Limiter, limited};
+use super::super::own::Reach;
 use super::Shared;
 use crate::graph::{Forward, Grant, Identity, Limits, Link, RestOptions, ServiceType, UnixOptions};
 use crate::ids::{ContainerName, LinkKey};
@@ -23,6 +24,7 @@ use crate::sys::fs::InodeId;
 struct Terms {
     kind: ServiceType,
     provider: ContainerName,
+    reach: Reach,
     grant: Grant,
     limits: Limits,
     unix: UnixOptions,
@@ -32,8 +34,15 @@ struct Terms {
 impl Terms {
     fn of(link: &Link) -> Option<Self> {
         let grant = link.grant.as_ref().ok()?.clone();
-        let provider = link.provider.name.clone();
-        Some(Self { kind: link.kind, provider, grant, limits: link.limits, unix: link.unix, rest: link.rest })
+        Some(Self {
+            kind: link.kind,
+            provider: link.provider.name.clone(),
+            reach: Reach::of(link),
+            grant,
+            limits: link.limits,
+            unix: link.unix,
+            rest: link.rest,
+        })
     }
 }
 
@@ -185,6 +194,7 @@ fn spec_of(
             let spec = rest::EdgeSpec {
                 key: link.key.clone(),
                 provider: link.provider.name.clone(),
+                reach: Reach::of(link),
                 listener,
                 grant: grant.clone(),
                 limits: link.limits,

@@ -12,11 +12,11 @@ use super::shared::LinkShared;
 use super::threads::{Command, RestWorkers, Worker};
 use crate::graph::{Grant, Limits, RestOptions};
 use crate::ids::{ContainerName, LinkKey};
-use crate::mesh::Limiter;
 use crate::mesh::edge::unix::{ProviderEnd, next_number};
 use crate::mesh::edge::{FdBudget, LinkCounters};
 use crate::mesh::inject::ProviderSocket;
 use crate::mesh::limiter::limited_in;
+use crate::mesh::{Limiter, Reach};
 use crate::sys::scm::Sender;
 use crate::sys::sockctl;
 
@@ -27,6 +27,8 @@ pub struct EdgeSpec {
     pub key: LinkKey,
     /// The provider's name, for logs and answers.
     pub provider: ContainerName,
+    /// What it may connect to.
+    pub reach: Reach,
     /// Listening, non-blocking, close-on-exec.
     pub listener: OwnedFd,
     /// The role, what it may do, and who the provider sees.
@@ -76,6 +78,7 @@ impl Edge {
             key: spec.key,
             id,
             provider: spec.provider.to_string(),
+            reach: spec.reach,
             sender: Sender { pid: std::process::id(), uid: identity.uid, gid: identity.gid },
             grant: spec.grant,
             limits: spec.limits,

@@ -14,7 +14,7 @@ use crate::mesh::edge::budget::{ConnectionPermit, LinkShare};
 use crate::mesh::edge::counters::LinkCounters;
 use crate::mesh::inject::ProviderSocket;
 use crate::mesh::inject::role::{self, Blocking};
-use crate::mesh::{Limiter, OwnSockets};
+use crate::mesh::{Limiter, OwnSockets, Reach};
 use crate::sys::scm::Sender;
 
 /// What every part of a rest link knows.
@@ -24,6 +24,7 @@ pub(super) struct LinkShared {
     pub(super) key: LinkKey,
     pub(super) id: LinkId,
     pub(super) provider: String,
+    pub(super) reach: Reach,
     pub(super) grant: Grant,
     pub(super) limits: Limits,
     pub(super) options: RestOptions,
@@ -88,7 +89,7 @@ impl LinkShared {
     /// Connects to the provider as the role, without waiting.
     pub(super) fn connect(&self, provider: &ProviderSocket) -> io::Result<OwnedFd> {
         use std::os::fd::AsFd;
-        self.own.refuse(&provider.inode)?;
+        self.own.refuse(&provider.inode, self.reach)?;
         role::connect(provider.fd.as_fd(), SocketType::Stream, self.grant.identity(), Blocking::No)
     }
 }

@@ -15,7 +15,7 @@ use crate::mesh::inject::ProviderSocket;
 use crate::mesh::inject::role::{self, Blocking};
 use crate::mesh::limiter::limited_in;
 use crate::mesh::offload::KernelShare;
-use crate::mesh::{Limiter, OwnSockets};
+use crate::mesh::{Limiter, OwnSockets, Reach};
 use crate::sys::scm::Sender;
 
 /// What every part of a link knows.
@@ -66,7 +66,7 @@ impl LinkShared {
 
     /// Connects to the provider as the role.
     pub(super) fn connect(&self, provider: &ProviderSocket, blocking: Blocking) -> io::Result<OwnedFd> {
-        self.own.refuse(&provider.inode)?;
+        self.own.refuse(&provider.inode, Reach::Services)?;
         role::connect(provider.fd.as_fd(), self.socket_type, self.identity, blocking)
     }
 
