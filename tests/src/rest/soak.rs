@@ -60,6 +60,8 @@ pub struct Tally {
     pub answered: AtomicU64,
     /// 503.
     pub turned_away: AtomicU64,
+    /// Answers that said that they are the last on their connection.
+    pub closed: AtomicU64,
     /// Connections that were cut, or could not be made.
     pub cut: AtomicU64,
     /// How often the provider came back.
@@ -197,8 +199,15 @@ fn connection(number: usize, path: &Path, link: &Link, tally: &Tally, over: &Ato
             serial += 1;
             let nonce = format!("{number}-{serial}");
             match request(&mut client, &nonce, serial, link) {
-                Ok(200) => drop(tally.answered.fetch_add(1, Ordering::Relaxed)),
-                Ok(_) => drop(tally.turned_away.fetch_add(1, Ordering::Relaxed)),
+                Ok((status, closes)) => {
+                    let count = if status == 200 { &tally.answered } else { &tally.turned_away };
+                    count.fetch_add(1, Ordering::Relaxed);
+                    // What says that it ends is not used again.
+                    if closes {
+                        tally.closed.fetch_add(1, Ordering::Relaxed);
+                        break;
+                    }
+                }
                 Err(None) => {
                     tally.cut.fetch_add(1, Ordering::Relaxed);
                     break;
@@ -215,8 +224,13 @@ fn connection(number: usize, path: &Path, link: &Link, tally: &Tally, over: &Ato
     }
 }
 
-/// One request; the answer's status, or the fault, or nothing where the connection was cut.
-fn request(client: &mut Client, nonce: &str, serial: u64, link: &Link) -> Result<u16, Option<String>> {
+/// One request; the answer's status and whether the connection ends with it, or the fault, or nothing where the connection was cut.
+fn request(
+    client: &mut Client,
+    nonce: &str,
+    serial: u64,
+    link: &Link,
+) -> Result<(u16, bool), Option<String>> {
     let length = usize::try_from(serial * 131 % 3000).unwrap_or(0);
     let (method, body) = match serial % 3 {
         0 => ("GET", String::new()),
@@ -251,8 +265,7 @@ fn request(client: &mut Client, nonce: &str, serial: u64, link: &Link) -> Result
         503 => {}
         other => return Err(Some(format!("{nonce}: {other} {answer:?}"))),
     }
-    // What says that it ends is not used again.
-    if closes { Err(None) } else { Ok(answer.status) }
+    Ok((answer.status, closes))
 }
 
 fn check(answer: &Answer, nonce: &str, length: usize, link: &Link) -> Result<(), String> {
@@ -277,6 +290,7 @@ pub fn summary(tally: &Tally) -> BTreeMap<&'static str, u64> {
     let all = [
         ("answered", &tally.answered),
         ("503", &tally.turned_away),
+        ("closed", &tally.closed),
         ("cut", &tally.cut),
         ("lives", &tally.lives),
     ];
