@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -111,7 +112,8 @@ pub(crate) fn start(
     (rest, heads)
 }
 
-fn serve(listener: &xconnect_tests::Listener, heads: Heads) {
+/// Serves a socket with HTTP/2 until the test ends.
+pub(crate) fn serve(listener: &xconnect_tests::Listener, heads: Heads) {
     use std::os::fd::AsFd;
     let listener = listener.as_fd().try_clone_to_owned().or_fail("dup");
     let timeout = rustix::net::sockopt::Timeout::Recv;
@@ -158,6 +160,12 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Body>, Infallible
         "/words.Words/Say" => grpc.unary(tower_fn(say), request).await,
         "/words.Words/Count" => grpc.server_streaming(tower_fn(count), request).await,
         "/words.Words/Talk" => grpc.streaming(tower_fn(talk), request).await,
+        "/slow" => {
+            tokio::time::sleep(Duration::from_millis(2500)).await;
+            report(request).await
+        }
+        // The body stays where it is.
+        "/unread" => std::future::pending().await,
         _ => report(request).await,
     })
 }
