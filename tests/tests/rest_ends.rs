@@ -3,7 +3,7 @@
 
 use xconnect_tests::mesh::Setup;
 use xconnect_tests::process::cpu_ticks;
-use xconnect_tests::rest::{Answer, Plan, Provider, Rest, Step, Trouble, generated};
+use xconnect_tests::rest::{Answer, Client, Plan, Provider, Rest, Step, Trouble, generated};
 use xconnect_tests::wait::ensure;
 use xconnect_tests::{Container, Mesh, Sandbox, eventually, payload, run};
 
@@ -244,33 +244,60 @@ fn a_mesh_that_stops_does_not_wait_for_connections_between_two_requests() {
     });
 }
 
-#[test]
-fn a_mesh_that_stops_delivers_what_is_under_way_and_ends_with_it() {
-    run(|sandbox| {
-        const LENGTH: usize = 4 << 20;
-        let mut rest = patient_mesh(sandbox);
-        let mut steps = vec![Step::Body, gate("go")];
-        steps.extend(generated(5, LENGTH as u64).into_iter().skip(1));
-        rest.provider.on("/held", steps);
-        let (mut busy, mut resting) = (rest.connect(), rest.connect());
-        busy.get("/");
-        resting.get("/");
-        busy.ask("GET", "/held", "");
-        rest.provider.wait_for("/held");
-        rest.mesh.begin_stop();
-        // The drain has begun: what rested is over.
-        resting.ends();
-        assert!(rest.mesh.is_alive());
-        rest.provider.open("go");
-        let (status, _) = busy.head().unwrap_or_else(|trouble| panic!("{trouble:?}"));
+/// Reads so many blocks of an answer; with its head, where it has not come yet.
+#[track_caller]
+fn take(client: &mut Client, with_head: bool, blocks: u64) {
+    if with_head {
+        let (status, _) = client.head().unwrap_or_else(|trouble| panic!("{trouble:?}"));
         assert_eq!(status, 200);
-        let block = payload::bytes(5, 65536);
-        for _ in 0..LENGTH / block.len() {
-            payload::assert_same("the answer", &busy.exact(block.len()), &block);
-        }
-        // The consumer has not ended it.
-        busy.ends();
-        wait_over(&mut rest);
-        wait_all_ended(&rest);
-    });
+    }
+    let block = payload::bytes(5, BLOCK);
+    for _ in 0..blocks {
+        payload::assert_same("the answer", &client.exact(BLOCK), &block);
+    }
+}
+
+/// What [`Step::Generate`] repeats.
+const BLOCK: usize = 65536;
+
+/// A mesh is told to stop when so many blocks of an answer have come to its consumer; the others come then.
+#[track_caller]
+fn deliver_while_stopping(sandbox: &Sandbox, before: u64, after: u64) {
+    let mut rest = patient_mesh(sandbox);
+    let bytes = |blocks: u64| Step::Generate(5, blocks * BLOCK as u64);
+    let length = (before + after) * BLOCK as u64;
+    let head = Step::Send(format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n"));
+    let begun = before > 0;
+    let steps = if begun {
+        vec![Step::Body, head, bytes(before), gate("go"), bytes(after)]
+    } else {
+        vec![Step::Body, gate("go"), head, bytes(after)]
+    };
+    rest.provider.on("/held", steps);
+    let (mut busy, mut resting) = (rest.connect(), rest.connect());
+    busy.get("/");
+    resting.get("/");
+    busy.ask("GET", "/held", "");
+    rest.provider.wait_for("/held");
+    take(&mut busy, begun, before);
+    rest.mesh.begin_stop();
+    // The drain has begun: what rested is over.
+    resting.ends();
+    assert!(rest.mesh.is_alive());
+    rest.provider.open("go");
+    take(&mut busy, !begun, after);
+    // The consumer has not ended it.
+    busy.ends();
+    wait_over(&mut rest);
+    wait_all_ended(&rest);
+}
+
+#[test]
+fn a_mesh_that_stops_delivers_an_answer_that_begins_late_and_ends_with_it() {
+    run(|sandbox| deliver_while_stopping(sandbox, 0, 64));
+}
+
+#[test]
+fn a_mesh_that_stops_delivers_an_answer_that_has_begun_and_ends_with_it() {
+    run(|sandbox| deliver_while_stopping(sandbox, 32, 64));
 }

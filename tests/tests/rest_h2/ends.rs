@@ -205,6 +205,33 @@ fn a_connection_rests_only_when_its_last_answer_is_over() {
 }
 
 #[test]
+fn a_mesh_that_stops_says_so_and_delivers_what_is_under_way() {
+    run(|sandbox| {
+        let (mut rest, heads) = start(sandbox, |link| link);
+        let get = |path| [(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", path)];
+        let connect = |path| {
+            let socket = rest.consumer.connect(rest.link.target());
+            socket.send(&[OPEN, &by_hand(1, &get(path), None)].concat());
+            socket
+        };
+        let (resting, busy) = (connect("/"), connect("/slow"));
+        let mut frames = Frames::default();
+        while frames.next(&resting).or_fail("an answer").kind != DATA {}
+        eventually("both requests came", || ensure(heads.all().len() == 2, "not yet"));
+        rest.mesh.begin_stop();
+        let kinds = |socket: &Socket, mut frames: Frames| {
+            std::iter::from_fn(|| frames.next(socket)).map(|frame| frame.kind).collect::<Vec<_>>()
+        };
+        assert!(kinds(&resting, frames).contains(&GOAWAY));
+        let of_busy = kinds(&busy, Frames::default());
+        assert!([HEADERS, DATA, GOAWAY].iter().all(|kind| of_busy.contains(kind)), "{of_busy:?}");
+        // They have not been ended by their consumers.
+        eventually("the mesh ends", || ensure(!rest.mesh.is_alive(), "it is there"));
+        assert_eq!(rest.mesh.stop(), Some(0));
+    });
+}
+
+#[test]
 fn a_connection_without_a_request_ends_as_a_head_that_does_not_come() {
     run(|sandbox| {
         let (rest, heads) = start(sandbox, |link| link.rest("header_timeout", 1));
