@@ -3,7 +3,7 @@
 
 use xconnect_tests::mesh::Setup;
 use xconnect_tests::process::cpu_ticks;
-use xconnect_tests::rest::{Answer, Client, Plan, Provider, Rest, Step, Trouble, generated};
+use xconnect_tests::rest::{Answer, Client, Plan, Rest, Step, Trouble, generated};
 use xconnect_tests::wait::ensure;
 use xconnect_tests::{Container, Mesh, Sandbox, eventually, payload, run};
 
@@ -211,13 +211,9 @@ fn a_consumer_that_does_not_wait_for_its_upgrade_leaves_no_request() {
 
 /// A link of a mesh that would wait very long for connections to end by themselves.
 fn patient_mesh(sandbox: &Sandbox) -> Rest {
-    let (consumer, house) = (Container::start(sandbox), Container::start(sandbox));
-    let link = Rest::link("api", "consumer", &consumer, &house);
-    let provider = Provider::start(&house.listen(link.socket()), Plan::new());
     let arguments = vec!["--drain".into(), NEVER.to_string().into()];
-    let mesh = Mesh::start_as(sandbox, Setup { arguments, ..Setup::default() }, std::slice::from_ref(&link));
-    mesh.wait(&link, "up");
-    Rest { provider, link, mesh, consumer, house }
+    let setup = Setup { arguments, ..Setup::default() };
+    Rest::start_as(sandbox, setup, Container::start(sandbox), Container::start(sandbox), |link| link)
 }
 
 #[track_caller]

@@ -11,12 +11,13 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Body;
 use hyper::{Method, Request, StatusCode};
+use xconnect_tests::mesh::Setup;
 use xconnect_tests::rest::Rest;
 use xconnect_tests::wait::ensure;
 use xconnect_tests::{Listener, OrFail, Socket, eventually, run};
 
-use crate::frames::{DATA, Fate, Frames, GOAWAY, HEADERS, OPEN, fate, frame, request as by_hand};
-use crate::provider::{Heads, runtime, serve, start};
+use crate::frames::{DATA, Fate, Frames, GOAWAY, HEADERS, OPEN, PING, fate, frame, request as by_hand};
+use crate::provider::{Heads, runtime, serve, start, start_as};
 use crate::requests::{ask, client, request};
 
 /// A time that no test waits for, in seconds.
@@ -207,7 +208,8 @@ fn a_connection_rests_only_when_its_last_answer_is_over() {
 #[test]
 fn a_mesh_that_stops_says_so_and_delivers_what_is_under_way() {
     run(|sandbox| {
-        let (mut rest, heads) = start(sandbox, |link| link);
+        let arguments = vec!["--drain".into(), NEVER.to_string().into()];
+        let (mut rest, heads) = start_as(sandbox, Setup { arguments, ..Setup::default() }, |link| link);
         let get = |path| [(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", path)];
         let connect = |path| {
             let socket = rest.consumer.connect(rest.link.target());
@@ -236,7 +238,7 @@ fn a_connection_without_a_request_ends_as_a_head_that_does_not_come() {
     run(|sandbox| {
         let (rest, heads) = start(sandbox, |link| link.rest("header_timeout", 1));
         for (number, opening) in
-            [&OPEN[..24], OPEN, &[OPEN, &frame(6, 0, 0, &[0; 8])].concat()].iter().enumerate()
+            [&OPEN[..24], OPEN, &[OPEN, &frame(PING, 0, 0, &[0; 8])].concat()].iter().enumerate()
         {
             let socket = rest.consumer.connect(rest.link.target());
             socket.send(opening);

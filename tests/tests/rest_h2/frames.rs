@@ -9,8 +9,10 @@ pub(crate) const OPEN: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\
 pub(crate) const DATA: u8 = 0;
 pub(crate) const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
+pub(crate) const PING: u8 = 6;
 pub(crate) const GOAWAY: u8 = 7;
 
+const ACK: u8 = 1;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
@@ -82,6 +84,8 @@ pub(crate) fn fate(socket: &Socket, stream: u32) -> Fate {
 pub(crate) struct Frame {
     /// Its type.
     pub(crate) kind: u8,
+    /// Its flags.
+    flags: u8,
     /// Its stream.
     pub(crate) stream: u32,
     /// What is in it.
@@ -93,10 +97,14 @@ pub(crate) struct Frame {
 pub(crate) struct Frames(Vec<u8>);
 
 impl Frames {
-    /// The next one; `None` at the end of the connection.
+    /// The next one, answered where it is a PING; `None` at the end of the connection.
     pub(crate) fn next(&mut self, socket: &Socket) -> Option<Frame> {
         loop {
             if let Some(frame) = self.take() {
+                if frame.kind == PING && frame.flags & ACK == 0 {
+                    // The other side may be gone.
+                    let _ = socket.try_send(&self::frame(PING, ACK, 0, &frame.payload), &[]);
+                }
                 return Some(frame);
             }
             match socket.try_recv(65536) {
@@ -110,10 +118,10 @@ impl Frames {
 
     fn take(&mut self) -> Option<Frame> {
         let header: [u8; 9] = self.0.get(..9)?.try_into().ok()?;
-        let [a, b, c, kind, _flags, stream @ ..] = header;
+        let [a, b, c, kind, flags, stream @ ..] = header;
         let length = u32::from_be_bytes([0, a, b, c]) as usize;
         let payload = self.0.get(9..9 + length)?.to_vec();
         self.0.drain(..9 + length);
-        Some(Frame { kind, stream: u32::from_be_bytes(stream), payload })
+        Some(Frame { kind, flags, stream: u32::from_be_bytes(stream), payload })
     }
 }

@@ -18,6 +18,7 @@ use tonic::metadata::MetadataMap;
 use tonic::{Code, Status, Streaming};
 use tonic_prost::ProstCodec;
 use tower::service_fn as tower_fn;
+use xconnect_tests::mesh::Setup;
 use xconnect_tests::rest::{ROLE, Rest};
 use xconnect_tests::{OrFail, Sandbox, Socket};
 
@@ -101,9 +102,18 @@ pub(crate) fn start(
     sandbox: &Sandbox,
     change: impl FnOnce(xconnect_tests::Link) -> xconnect_tests::Link,
 ) -> (Rest, Heads) {
+    start_as(sandbox, Setup::default(), change)
+}
+
+/// The same with a mesh that is started like this.
+pub(crate) fn start_as(
+    sandbox: &Sandbox,
+    setup: Setup,
+    change: impl FnOnce(xconnect_tests::Link) -> xconnect_tests::Link,
+) -> (Rest, Heads) {
     let consumer = xconnect_tests::guests::container(sandbox);
     let house = xconnect_tests::Container::start(sandbox);
-    let mut rest = Rest::between(sandbox, consumer, house, change);
+    let mut rest = Rest::start_as(sandbox, setup, consumer, house, change);
     rest.stop_provider();
     let heads = Heads::default();
     let listener = rest.house.listen(rest.link.socket());
