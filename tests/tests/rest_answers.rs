@@ -90,6 +90,29 @@ fn a_head_of_an_answer_that_is_too_large_becomes_502() {
 }
 
 #[test]
+fn an_answer_with_too_many_options_of_its_connection_becomes_502() {
+    run(|sandbox| {
+        let rest = Rest::start(sandbox);
+        let with = |options: &str| {
+            answer(format!("HTTP/1.1 200 OK\r\nConnection: {options}\r\nP: q\r\nContent-Length: 0\r\n\r\n"))
+        };
+        let most = "a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p";
+        rest.provider.on("/most", with(most));
+        assert_eq!(rest.connect().get("/most").head.get("p"), None);
+        for (path, options) in [
+            ("/more", format!("{most}, q")),
+            ("/twice", format!("{most}\r\nConnection: q")),
+            ("/many", "a,".repeat(30_000)),
+        ] {
+            rest.provider.on(path, with(&options));
+            let answer = rest.connect().call("GET", path, "");
+            assert_eq!(answer.status, 502, "{path}: {answer:?}");
+            assert!(answer.json()["error"].is_string(), "{path}: {answer:?}");
+        }
+    });
+}
+
+#[test]
 fn bytes_behind_an_answer_are_no_answer_to_the_next_request() {
     run(|sandbox| {
         let rest = Rest::start(sandbox);

@@ -119,3 +119,32 @@ fn retries_and_timeouts_are_counted() {
         wait(&rest, &[("/http/retried", 1), ("/http/timeouts", 1)]);
     });
 }
+
+#[test]
+fn a_tunnel_is_no_open_request_and_its_bytes_are_counted_to_the_last() {
+    run(|sandbox| {
+        const LENGTH: usize = 5000;
+        let rest = Rest::start(sandbox);
+        let switch = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
+        rest.provider.on("/up", vec![Step::Send(switch.into()), Step::Relay, Step::Close]);
+        for round in 1..=10 {
+            let mut client = rest.connect();
+            assert_eq!(client.call("GET", "/up", "Connection: upgrade\r\nUpgrade: x\r\n").status, 101);
+            wait(&rest, &[("/http/requests/open", 0), ("/connections/open", 1), ("/http/upgrades", round)]);
+            let before = (rest.counter("/bytes/to_provider"), rest.counter("/bytes/to_consumer"));
+            // The last bytes and the end come at once, on both ways.
+            client.send("x".repeat(LENGTH));
+            client.shutdown();
+            assert_eq!(client.exact(LENGTH), "x".repeat(LENGTH).as_bytes());
+            client.ends();
+            wait(
+                &rest,
+                &[
+                    ("/connections/open", 0),
+                    ("/bytes/to_provider", before.0 + LENGTH as u64),
+                    ("/bytes/to_consumer", before.1 + LENGTH as u64),
+                ],
+            );
+        }
+    });
+}

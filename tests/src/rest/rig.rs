@@ -8,7 +8,7 @@ use super::record::Seen;
 use super::steps::Plan;
 use crate::container::Container;
 use crate::graph::Link;
-use crate::mesh::Mesh;
+use crate::mesh::{Mesh, Setup};
 use crate::sandbox::Sandbox;
 use crate::wait::OrFail;
 
@@ -54,9 +54,22 @@ impl Rest {
         house: Container,
         change: impl FnOnce(Link) -> Link,
     ) -> Self {
+        Self::start_as(sandbox, Setup::default(), consumer, house, change)
+    }
+
+    /// With a mesh that is started like this.
+    #[track_caller]
+    #[must_use]
+    pub fn start_as(
+        sandbox: &Sandbox,
+        setup: Setup,
+        consumer: Container,
+        house: Container,
+        change: impl FnOnce(Link) -> Link,
+    ) -> Self {
         let link = change(Self::link("api", "consumer", &consumer, &house));
         let provider = Provider::start(&house.listen(link.socket()), Plan::new());
-        let mesh = Mesh::start_with(sandbox, None, std::slice::from_ref(&link));
+        let mesh = Mesh::start_as(sandbox, setup, std::slice::from_ref(&link));
         mesh.wait(&link, "up");
         Self { provider, link, mesh, consumer, house }
     }

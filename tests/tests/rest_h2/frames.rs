@@ -6,11 +6,13 @@ use xconnect_tests::Socket;
 /// What opens a connection: the preface and empty settings.
 pub(crate) const OPEN: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
+pub(crate) const DATA: u8 = 0;
+pub(crate) const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
-const GOAWAY: u8 = 7;
+pub(crate) const PING: u8 = 6;
+pub(crate) const GOAWAY: u8 = 7;
 
+const ACK: u8 = 1;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
@@ -65,27 +67,61 @@ pub(crate) enum Fate {
 /// Reads frames until it is clear what becomes of a stream.
 #[must_use]
 pub(crate) fn fate(socket: &Socket, stream: u32) -> Fate {
-    let mut buffer: Vec<u8> = Vec::new();
-    loop {
-        while buffer.len() >= 9 {
-            let length = u32::from_be_bytes([0, buffer[0], buffer[1], buffer[2]]) as usize;
-            if buffer.len() < 9 + length {
-                break;
-            }
-            let of = u32::from_be_bytes([buffer[5], buffer[6], buffer[7], buffer[8]]);
-            match buffer[3] {
-                HEADERS if of == stream => return Fate::Answered,
-                RST_STREAM if of == stream => return Fate::Reset,
-                GOAWAY => return Fate::Closed,
-                _ => {}
-            }
-            buffer.drain(..9 + length);
+    let mut frames = Frames::default();
+    while let Some(Frame { kind, stream: of, .. }) = frames.next(socket) {
+        match kind {
+            HEADERS if of == stream => return Fate::Answered,
+            RST_STREAM if of == stream => return Fate::Reset,
+            GOAWAY => return Fate::Closed,
+            _ => {}
         }
-        match socket.try_recv(65536) {
-            Ok(message) if !message.bytes.is_empty() => buffer.extend(message.bytes),
-            Ok(_) => return Fate::Closed,
-            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return Fate::Closed,
-            Err(error) => panic!("stream {stream}: {error}"),
+    }
+    Fate::Closed
+}
+
+/// A frame that came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Frame {
+    /// Its type.
+    pub(crate) kind: u8,
+    /// Its flags.
+    flags: u8,
+    /// Its stream.
+    pub(crate) stream: u32,
+    /// What is in it.
+    pub(crate) payload: Vec<u8>,
+}
+
+/// Frames as they come.
+#[derive(Debug, Default)]
+pub(crate) struct Frames(Vec<u8>);
+
+impl Frames {
+    /// The next one, answered where it is a PING; `None` at the end of the connection.
+    pub(crate) fn next(&mut self, socket: &Socket) -> Option<Frame> {
+        loop {
+            if let Some(frame) = self.take() {
+                if frame.kind == PING && frame.flags & ACK == 0 {
+                    // The other side may be gone.
+                    let _ = socket.try_send(&self::frame(PING, ACK, 0, &frame.payload), &[]);
+                }
+                return Some(frame);
+            }
+            match socket.try_recv(65536) {
+                Ok(message) if !message.bytes.is_empty() => self.0.extend(message.bytes),
+                Ok(_) => return None,
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return None,
+                Err(error) => panic!("instead of a frame: {error}"),
+            }
         }
+    }
+
+    fn take(&mut self) -> Option<Frame> {
+        let header: [u8; 9] = self.0.get(..9)?.try_into().ok()?;
+        let [a, b, c, kind, flags, stream @ ..] = header;
+        let length = u32::from_be_bytes([0, a, b, c]) as usize;
+        let payload = self.0.get(9..9 + length)?.to_vec();
+        self.0.drain(..9 + length);
+        Some(Frame { kind, flags, stream: u32::from_be_bytes(stream), payload })
     }
 }

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -17,6 +18,7 @@ use tonic::metadata::MetadataMap;
 use tonic::{Code, Status, Streaming};
 use tonic_prost::ProstCodec;
 use tower::service_fn as tower_fn;
+use xconnect_tests::mesh::Setup;
 use xconnect_tests::rest::{ROLE, Rest};
 use xconnect_tests::{OrFail, Sandbox, Socket};
 
@@ -100,9 +102,18 @@ pub(crate) fn start(
     sandbox: &Sandbox,
     change: impl FnOnce(xconnect_tests::Link) -> xconnect_tests::Link,
 ) -> (Rest, Heads) {
+    start_as(sandbox, Setup::default(), change)
+}
+
+/// The same with a mesh that is started like this.
+pub(crate) fn start_as(
+    sandbox: &Sandbox,
+    setup: Setup,
+    change: impl FnOnce(xconnect_tests::Link) -> xconnect_tests::Link,
+) -> (Rest, Heads) {
     let consumer = xconnect_tests::guests::container(sandbox);
     let house = xconnect_tests::Container::start(sandbox);
-    let mut rest = Rest::between(sandbox, consumer, house, change);
+    let mut rest = Rest::start_as(sandbox, setup, consumer, house, change);
     rest.stop_provider();
     let heads = Heads::default();
     let listener = rest.house.listen(rest.link.socket());
@@ -111,7 +122,8 @@ pub(crate) fn start(
     (rest, heads)
 }
 
-fn serve(listener: &xconnect_tests::Listener, heads: Heads) {
+/// Serves a socket with HTTP/2 until the test ends.
+pub(crate) fn serve(listener: &xconnect_tests::Listener, heads: Heads) {
     use std::os::fd::AsFd;
     let listener = listener.as_fd().try_clone_to_owned().or_fail("dup");
     let timeout = rustix::net::sockopt::Timeout::Recv;
@@ -158,6 +170,12 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Body>, Infallible
         "/words.Words/Say" => grpc.unary(tower_fn(say), request).await,
         "/words.Words/Count" => grpc.server_streaming(tower_fn(count), request).await,
         "/words.Words/Talk" => grpc.streaming(tower_fn(talk), request).await,
+        "/slow" => {
+            tokio::time::sleep(Duration::from_millis(2500)).await;
+            report(request).await
+        }
+        // The body stays where it is.
+        "/unread" => std::future::pending().await,
         _ => report(request).await,
     })
 }

@@ -1,7 +1,10 @@
 //! Requests of HTTP/2 that are no gRPC: curl, bodies, limits, rules.
 
+use std::convert::Infallible;
+
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
+use hyper::body::Body;
 use hyper::client::conn::http2::SendRequest;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -13,7 +16,10 @@ use xconnect_tests::{OrFail, run};
 use crate::provider::{runtime, start, stream};
 
 /// A client over one connection of the consumer.
-async fn client(rest: &Rest) -> SendRequest<Full<Bytes>> {
+pub(crate) async fn client<B>(rest: &Rest) -> SendRequest<B>
+where
+    B: Body<Data = Bytes, Error = Infallible> + Send + Unpin + 'static,
+{
     let socket = rest.consumer.connect(rest.link.target());
     let io = TokioIo::new(stream(socket.into()));
     let (sender, connection) =
@@ -22,7 +28,11 @@ async fn client(rest: &Rest) -> SendRequest<Full<Bytes>> {
     sender
 }
 
-async fn ask(client: &mut SendRequest<Full<Bytes>>, request: Request<Full<Bytes>>) -> (StatusCode, Value) {
+/// The answer to a request, as JSON where it is that.
+pub(crate) async fn ask<B>(client: &mut SendRequest<B>, request: Request<B>) -> (StatusCode, Value)
+where
+    B: Body<Data = Bytes, Error = Infallible> + Send + Unpin + 'static,
+{
     client.ready().await.or_fail("ready");
     let answer: Response<_> = client.send_request(request).await.or_fail("answer");
     let status = answer.status();
@@ -30,7 +40,7 @@ async fn ask(client: &mut SendRequest<Full<Bytes>>, request: Request<Full<Bytes>
     (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
 }
 
-fn request(method: Method, uri: &str, body: impl Into<Bytes>) -> Request<Full<Bytes>> {
+pub(crate) fn request(method: Method, uri: &str, body: impl Into<Bytes>) -> Request<Full<Bytes>> {
     Request::builder().method(method).uri(uri).body(Full::new(body.into())).or_fail("request")
 }
 

@@ -36,6 +36,12 @@ fn which_paths_a_rule_fits() {
         ("/**/x", &["/a/x", "/a/b/x", "/x/x"], &["/x", "/a/xy"]),
         ("/a**z", &["/az", "/abz", "/a/b/z"], &["/a/b"]),
         ("/*.json", &["/x.json", "/.json", "/a.json.json"], &["/a/x.json", "/x.jsonp"]),
+        (
+            "/**b/*.png",
+            &["/xb/yb/z.png", "/b/.png", "/xb/yb/zb/a.png"],
+            &["/xb/yb/z.gif", "/b.png", "/xb/y/z.png"],
+        ),
+        ("/**/*.png", &["/a/b/c.png", "/a/c.png"], &["/c.png", "/a/b/c.png/", "/a/b/c.pngx"]),
         ("/**/a*b", &["/x/ab", "/x/a/ab", "/x/y/aXb", "/x/ab/ab"], &["/x/a/b", "/x/ab/a"]),
         ("**", &["/", "/x/y", "*"], &[]),
         ("*", &["*"], &["/", "/x"]),
@@ -47,6 +53,31 @@ fn which_paths_a_rule_fits() {
             assert!(!allowed(rule, target), "{rule} must not fit {target}");
         }
     }
+}
+
+/// Paths that nearly fit at each of their places: followed one after the other, the ways to read them would be
+/// millions, and this would not end.
+#[test]
+fn paths_that_nearly_fit_everywhere_are_decided_all_the_same() {
+    let denied = |rule: &str, target: &str| {
+        let decision = decide(&rules(&[(&[], rule)]), "GET", target);
+        assert!(matches!(decision, Decision::Denied { .. }), "{rule}: {decision:?}");
+    };
+    // As long as a path may be.
+    let same = |letter: &str| format!("/{}", letter.repeat(8180));
+    let (dashes, letters) = (same("-"), same("x"));
+    let all_x = format!("/**x*{}y", "x".repeat(100));
+    for _ in 0..200 {
+        denied("/**-*.png", &dashes);
+    }
+    for _ in 0..5 {
+        denied(&all_x, &letters);
+        denied("/**a*b**c*d*e", &format!("/{}", "abcd".repeat(2000)));
+    }
+    assert!(allowed("/**-*.png", &format!("{dashes}.png")));
+    denied("/**-*.png", &format!("{dashes}/.png"));
+    assert!(allowed(&all_x, &format!("{letters}y")));
+    denied(&all_x, &format!("{letters}/y"));
 }
 
 #[test]
