@@ -216,10 +216,11 @@ fn a_mesh_that_stops_says_so_and_delivers_what_is_under_way() {
             socket.send(&[OPEN, &by_hand(1, &get(path), None)].concat());
             socket
         };
-        let (resting, busy) = (connect("/"), connect("/slow"));
+        let (resting, busy, deaf) = (connect("/"), connect("/slow"), connect("/"));
         let mut frames = Frames::default();
         while frames.next(&resting).or_fail("an answer").kind != DATA {}
-        eventually("both requests came", || ensure(heads.all().len() == 2, "not yet"));
+        eventually("both requests came", || ensure(heads.all().len() == 3, "not yet"));
+        rest.mesh.wait_counter(&rest.link, "/http/requests/open", 1);
         rest.mesh.begin_stop();
         let kinds = |socket: &Socket, mut frames: Frames| {
             std::iter::from_fn(|| frames.next(socket)).map(|frame| frame.kind).collect::<Vec<_>>()
@@ -227,9 +228,10 @@ fn a_mesh_that_stops_says_so_and_delivers_what_is_under_way() {
         assert!(kinds(&resting, frames).contains(&GOAWAY));
         let of_busy = kinds(&busy, Frames::default());
         assert!([HEADERS, DATA, GOAWAY].iter().all(|kind| of_busy.contains(kind)), "{of_busy:?}");
-        // They have not been ended by their consumers.
+        // They have not been ended by their consumers, one of which has not even read.
         eventually("the mesh ends", || ensure(!rest.mesh.is_alive(), "it is there"));
         assert_eq!(rest.mesh.stop(), Some(0));
+        drop(deaf);
     });
 }
 

@@ -68,9 +68,13 @@ pub(super) async fn serve(connection: Connection) {
         .max_pending_accept_reset_streams(RESETS_MAX)
         .serve_connection(Io::new(consumer, input, link.clone()), service);
     tokio::pin!(serving);
-    if link.is_draining() {
-        serving.as_mut().graceful_shutdown();
-    }
+    let drained = async {
+        // Made before the look: what is told between the two is not missed.
+        let told = local.drained.notified();
+        if !link.is_draining() {
+            told.await;
+        }
+    };
     let ended = tokio::select! {
         biased;
         ended = &mut serving => ended,
@@ -78,9 +82,13 @@ pub(super) async fn serve(connection: Connection) {
             serving.as_mut().graceful_shutdown();
             tokio::time::timeout(FAREWELL, serving).await.unwrap_or(Ok(()))
         }
-        () = local.drained.notified() => {
+        () = drained => {
             serving.as_mut().graceful_shutdown();
-            serving.await
+            tokio::select! {
+                ended = &mut serving => ended,
+                // A consumer that does not answer the farewell holds nothing up.
+                () = streams.idle(FAREWELL, Some(FAREWELL)) => Ok(()),
+            }
         }
     };
     if let Err(error) = ended {
