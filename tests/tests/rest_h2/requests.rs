@@ -92,6 +92,38 @@ fn no_spelling_of_the_identity_gets_by() {
 }
 
 #[test]
+fn no_other_method_or_path_goes_on_where_the_role_has_rules() {
+    const OVERRIDES: [&str; 6] = [
+        "x-http-method-override",
+        "x-http-method",
+        "x-method-override",
+        "x-original-url",
+        "x_original_url",
+        "x-rewrite-url",
+    ];
+    for ruled in [true, false] {
+        run(|sandbox| {
+            let allow = serde_json::json!([{"path": "/"}]);
+            let (rest, heads) = start(sandbox, |link| if ruled { link.rest("allow", allow) } else { link });
+            runtime().block_on(async {
+                let mut client = client(&rest).await;
+                let mut request = request(Method::GET, "http://api/x", "");
+                for name in OVERRIDES.into_iter().chain(["proxy", "x-other"]) {
+                    request.headers_mut().append(name, "/admin".parse().or_fail("value"));
+                }
+                assert_eq!(ask(&mut client, request).await.0, StatusCode::OK);
+            });
+            let all = heads.all();
+            let came = |name: &str| all[0].fields.iter().any(|(other, _)| other == name);
+            for name in OVERRIDES {
+                assert_eq!(came(name), !ruled, "{name}, rules: {ruled}");
+            }
+            assert!(came("x-other") && !came("proxy"), "{all:?}");
+        });
+    }
+}
+
+#[test]
 fn limits_and_rules_hold_for_each_stream() {
     run(|sandbox| {
         let allow = serde_json::json!([{"path": "/api"}]);
