@@ -54,18 +54,11 @@ impl Process {
         Ok(Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second()))
     }
 
-    /// CPU time of the threads that live, to the nanosecond (the kernel's Documentation/scheduler/sched-stats).
-    /// For two looks between which no thread ends.
+    /// CPU time of the threads that live, to the nanosecond (the kernel's Documentation/scheduler/sched-stats),
+    /// for two looks between which no thread ends. One that ends during the look is left out.
     pub(crate) fn threads_cpu(&self) -> anyhow::Result<Duration> {
-        let path = format!("/proc/{}/task", self.pid);
-        let mut total = Duration::ZERO;
-        for task in fs::read_dir(&path).context(path)? {
-            let path = task?.path().join("schedstat");
-            let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-            let on_cpu = text.split_whitespace().next().and_then(|number| number.parse().ok());
-            total += Duration::from_nanos(on_cpu.with_context(|| path.display().to_string())?);
-        }
-        Ok(total)
+        anyhow::ensure!(self.runs(), "process {} does not run any more", self.pid);
+        Ok(run_time_of(self.pid))
     }
 
     /// As [`Self::cpu`], but of the threads that live, exactly (`/proc/PID/task/TID/schedstat`).
@@ -176,6 +169,22 @@ mod tests {
         assert_eq!(nanoseconds("1500 20 3\n"), Some(Duration::from_nanos(1500)));
         assert_eq!(nanoseconds("\n"), None);
         assert!(run_time_of(std::process::id()) > Duration::ZERO);
+    }
+
+    #[test]
+    fn a_thread_that_ends_during_the_look_is_no_error() {
+        let own = Process::of(std::process::id()).unwrap();
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    std::thread::spawn(|| ()).join().unwrap();
+                }
+            });
+            let looks: Vec<_> = (0..500).map(|_| own.threads_cpu()).collect();
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert!(looks.iter().all(Result::is_ok), "{looks:?}");
+        });
     }
 
     #[test]
